@@ -1,0 +1,163 @@
+"""How single values are written: sockets, durations, next hops, names.
+
+Owns `Listen` and the functions that read one string of the configuration each. Pure.
+
+Promises: every function raises ValueError with a text for the operator, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from waypost.address import canonical_domain
+from waypost.config import not_yet
+from waypost.config.problems import did_you_mean, show
+from waypost.reply import ReplyClass
+from waypost.route import NextHop
+
+SMTP_PORT = 25
+# struct sockaddr_un, unix(7): 108 bytes with the closing NUL.
+_SOCKET_PATH_BYTES = 107
+_HOST_AND_PORT = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/@]+))(?::(?P<port>\d+))?\Z"
+)
+_URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<rest>[^/]*)/?\Z")
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z")
+_NAME = re.compile(r"[a-z0-9-]{1,63}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where we listen: `unix:/path` or `inet:host:port`. Either `path` is set, or both others."""
+
+    path: str | None = None
+    host: str | None = None
+    """A name or an address; of IPv6 without brackets."""
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Listen:
+        """Read it as the configuration writes it. Raises ValueError."""
+        kind, _, rest = text.partition(":")
+        if kind == "unix":
+            return cls(path=_socket_path(rest))
+        if kind == "inet":
+            host, port = _host_and_port(rest)
+            if port is not None:
+                return cls(host=host, port=port)
+        raise ValueError(
+            f'{show(text)}: a socket is written "unix:/path" or "inet:host:port"'
+            f"{did_you_mean(kind, ('unix', 'inet'))}"
+        )
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in (self.host or "") else self.host
+        return f"inet:{host}:{self.port}"
+
+
+def _socket_path(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"the path of a socket starts with a slash, {show(path)} does not")
+    if len(path.encode()) > _SOCKET_PATH_BYTES:
+        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_BYTES} bytes")
+    return path
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    match = _HOST_AND_PORT.match(text)
+    if not match:
+        raise ValueError(
+            f'{show(text)} is not "host" or "host:port" (IPv6 in brackets: "[::1]:25")'
+        )
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError(f"a port is a number from 1 to 65535, {port} is not")
+    if match["v6"]:
+        return str(ipaddress.IPv6Address(match["v6"])), port
+    return canonical_domain(match["name"]), port
+
+
+def next_hop(text: str) -> NextHop:
+    """Read `smtp://host:port`; the port is 25 when it is left out. Raises ValueError."""
+    match = _URL.match(text)
+    scheme = match["scheme"] if match else ""
+    if scheme == "smtps":
+        raise ValueError(not_yet.SMTPS)
+    if not match or scheme != "smtp":
+        raise ValueError(f'{show(text)}: a next hop is written "smtp://host:port"')
+    host, port = _host_and_port(match["rest"])
+    return NextHop(host, port or SMTP_PORT)
+
+
+def duration(value: object) -> float:
+    """Read `"15m"`, `"1h30m"` or a whole number of seconds; in seconds. Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    match = _DURATION.match(value) if isinstance(value, str) and value else None
+    if not match:
+        raise ValueError(
+            f'{show(value)} is no duration; write "90s", "15m" or "1h30m", or a number of seconds'
+        )
+    return float(
+        sum(
+            int(count or 0) * unit
+            for count, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True)
+        )
+    )
+
+
+def deadline(value: object) -> float:
+    """Read a duration that ends before Postfix gives up on us (`waypost_time_limit`, 3600 s)."""
+    seconds = duration(value)
+    if not 0 < seconds < 3600:
+        raise ValueError(
+            'the deadline must be below one hour, when Postfix gives up on us; "30m" is usual'
+        )
+    return seconds
+
+
+def state_directory(text: str) -> Path:
+    """Read an absolute path. Raises ValueError."""
+    if not text.startswith("/"):
+        raise ValueError(f"an absolute path is wanted here, {show(text)} is none")
+    return Path(text)
+
+
+def delimiter(text: str) -> str:
+    """Read the characters that may start a tag; none: no tags. Raises ValueError."""
+    bad = [char for char in text if char.isalnum() or char.isspace() or not char.isprintable()]
+    bad += [char for char in text if char in '@"']
+    if bad:
+        raise ValueError(f"{show(bad[0])} cannot start a tag; usual are + and -")
+    return text
+
+
+def ip_address(text: str) -> str:
+    """Read an IPv4 or IPv6 address. Raises ValueError."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"an IP address is wanted here, {show(text)} is none") from None
+
+
+def name(text: str) -> str:
+    """Read the name of a route or a relay. Raises ValueError."""
+    if not _NAME.match(text):
+        raise ValueError(
+            f"{show(text)} is no name: 1 to 63 of a-z, 0-9 and - (no dots, no capitals)"
+        )
+    return text
+
+
+def failing_reply_class(text: str) -> str:
+    """Read a reply class that a leg can wait for. Raises ValueError."""
+    known = [each.value for each in ReplyClass if each is not ReplyClass.ACCEPTED]
+    if text not in known:
+        suggestion = did_you_mean(text, known) or f"; there are {', '.join(known)}"
+        raise ValueError(f'no reply class "{text}"{suggestion}')
+    return text
