@@ -3,12 +3,14 @@
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: help setup demo test test-plugins-alone lint format lock clean
+.PHONY: help setup demo test test-plugins-alone fuzz answers lint format lock clean
 
 help:
 	@echo 'make setup   what everything else needs: .venv, and Debian packages that are missing'
 	@echo 'make demo    the story with a real Postfix; KEEP=1 leaves it running'
 	@echo 'make test    lint, all tests, and each plugin alone'
+	@echo 'make fuzz    inputs that nobody thought of, for FUZZ_SECONDS (1800); then a million recipients'
+	@echo 'make answers docs/answers.md anew from the table of the tests'
 	@echo 'make lint    ruff, mypy and the rooms; make format mends what ruff can'
 	@echo 'make lock    requirements.lock anew from the pyproject.toml files'
 	@echo 'make clean   removes what these made'
@@ -30,6 +32,13 @@ test: lint
 
 test-plugins-alone: setup
 	scripts/test-plugins-alone
+
+fuzz: setup
+	@.venv/bin/python -m tests.fuzz.run
+	@.venv/bin/python -m tests.fuzz.agreement 1000000
+
+answers: setup
+	@.venv/bin/python -m tests.matrix.page
 
 lint: setup
 	@scripts/lint

@@ -25,6 +25,10 @@ MAX_LOCAL_OCTETS = 64
 """RFC 5321 section 4.5.3.1.1."""
 MAX_DOMAIN_OCTETS = 253
 """The longest name DNS can carry; RFC 5321 section 4.5.3.1.2 allows 255."""
+MAX_CHARACTERS = 4096
+"""Of an address: more than a command line carries (postconf(5), line_length_limit, is 2048). The
+normal form of combining marks takes a time that grows by the square of their number.
+"""
 
 # atext of RFC 5322 section 3.2.3, with UTF-8 beyond ASCII (RFC 6531 section 3.3).
 _ATOM = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]+"
@@ -34,6 +38,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"@(.*)\Z', re.DOTALL)
 # the same local part and write them quoted (postconf(5), strict_rfc821_envelopes). Of white space
 # only ASCII's ends a word: U+00A0 or U+2028 are atext for RFC 6531, and _DOT_STRING has them.
 _UNQUOTED = re.compile(r'[^"\\<>()\s@]+\Z', re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # The underscore is no hostname character, yet DNS and Postfix (valid_hostname.c) let it through.
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 _LITERAL = re.compile(r"\[[a-z0-9.:\-]{3,100}\]\Z")
@@ -66,6 +71,18 @@ def canonical_domain(text: str) -> str:
     return lowered
 
 
+def domain_behind(text: str) -> str:
+    """The canonical domain behind the last "@" of what is no address; empty when that is none.
+
+    It is all that can be told of it.
+    """
+    _, at, domain = text.rpartition("@")
+    try:
+        return canonical_domain(domain) if at else ""
+    except NotAnAddress:
+        return ""
+
+
 def and_parents(domain: str) -> Iterator[str]:
     """`domain`, then each domain it is a subdomain of, the longest first."""
     while domain:
@@ -87,6 +104,8 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read `local@domain`, with or without angle brackets. Raises NotAnAddress."""
+        if len(text) > MAX_CHARACTERS:
+            raise NotAnAddress(f"an address has at most {MAX_CHARACTERS} characters")
         inner = text[1:-1] if text.startswith("<") and text.endswith(">") else text
         inner = inner.strip(" ")  # smtpd takes `RCPT TO:< user@example.org >`
         _refuse_undecodable(inner)
@@ -99,7 +118,7 @@ class Address:
                 raise NotAnAddress(f'"{inner}" has no "@"')
             if not _UNQUOTED.match(local):
                 raise NotAnAddress(f'"{inner}" has no local part that an address could have')
-        if any(unicodedata.category(char) == "Cc" for char in local):
+        if _CONTROL.search(local):
             raise NotAnAddress("an address has no control characters")
         if not local:
             raise NotAnAddress(f'"{inner}" has an empty local part')

@@ -13,6 +13,7 @@ never bounces and never makes a recipient unknown.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Generic, Protocol, TypeVar
@@ -113,17 +114,29 @@ def _address(value: object) -> Address:
     if isinstance(value, Address):
         return value
     if not isinstance(value, str):
-        raise ValueError(f'{value!r} is no address; write a text such as "user1@mydomain.net"')
+        raise ValueError(
+            f'{_shown(value)} is no address; write a text such as "user1@mydomain.net"'
+        )
+    if value.startswith("@"):
+        raise ValueError(
+            f'"{value}" is a whole domain; match.catch_all = ["{value[1:]}"] is for that'
+        )
     return Address.parse(value)
 
 
 def _domain(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f'{value!r} is no domain; write a text such as "mydomain.net"')
+        raise ValueError(f'{_shown(value)} is no domain; write a text such as "mydomain.net"')
     return canonical_domain(value)
 
 
-AddressRule = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+AddressRule = Annotated[
+    Address, BeforeValidator(_address, json_schema_input_type=str), PlainSerializer(str)
+]
 """For `Matcher.rule`: an address, read and canonical."""
 
 DomainRule = Annotated[str, BeforeValidator(_domain)]

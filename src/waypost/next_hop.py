@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import dns.asyncresolver
@@ -28,7 +29,7 @@ from waypost.reply import Reply, ReplyClass, Scope
 from waypost.route import Host, NextHop
 
 SMTP_PORT = 25
-MAX_HOSTS = 5
+MAX_ADDRESSES = 5
 """How many addresses are tried for one attempt (postconf(5), smtp_mx_address_limit)."""
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})
@@ -76,24 +77,30 @@ class HostFinder:
     async def find(self, next_hop: NextHop) -> list[Host]:
         """The hosts in the order in which they are tried. Raises Unreachable."""
         if next_hop.port is not None:
-            addresses = await self._by_name(next_hop.host)
-            hosts = [Host(address, next_hop.port) for address in addresses]
+            found = [await self._by_name(next_hop.host)]
         elif next_hop.host.startswith("["):
-            hosts = [Host(_literal(next_hop.host), self._mx_port)]
+            found = [[_literal(next_hop.host)]]
         else:
-            hosts = [Host(each, self._mx_port) for each in await self._exchangers(next_hop.host)]
-        usable = [host for host in hosts if not self._is_own(host)]
-        if not usable:
+            found = await self._exchangers(next_hop.host)
+        hosts = list(self._usable(found, next_hop.port or self._mx_port))
+        if not hosts:
             raise _misconfigured(f"{next_hop.name} is this very system")
-        return usable[:MAX_HOSTS]
+        return hosts
 
-    def _is_own(self, host: Host) -> bool:
+    def _usable(self, found: Sequence[Sequence[str]], port: int) -> Iterator[Host]:
+        """The hosts at these addresses, without ourselves, and as many as are to be tried."""
+        left = MAX_ADDRESSES
+        for each in found:
+            addresses = [address for address in each if not self._is_own(address, port)]
+            if addresses[:left]:
+                yield Host(tuple(_interleaved(addresses)[:left]), port)
+            left -= len(addresses[:left])
+
+    def _is_own(self, address: str, port: int) -> bool:
         return any(
-            host.port == port
-            and (
-                host.address == address or (address in _WILDCARDS and self._is_local(host.address))
-            )
-            for address, port in self._own
+            port == our_port
+            and (address == ours or (ours in _WILDCARDS and self._is_local(address)))
+            for ours, our_port in self._own
         )
 
     async def _by_name(self, name: str) -> list[str]:
@@ -107,7 +114,8 @@ class HostFinder:
             raise _dns_trouble(f"{name}: {error.strerror}") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
-    async def _exchangers(self, domain: str) -> list[str]:
+    async def _exchangers(self, domain: str) -> list[list[str]]:
+        """The addresses of each mail exchanger, in the order in which they are tried."""
         answer = await self._ask(domain, "MX")
         if answer is None:
             # No MX: the domain is its own exchanger (RFC 5321 section 5.1).
@@ -121,22 +129,23 @@ class HostFinder:
             [(each.preference, each.exchange.to_text(omit_final_dot=True)) for each in exchangers]
         )
 
-    async def _without_us(self, exchangers: Sequence[tuple[int, str]]) -> list[str]:
-        """Addresses in order, up to the preference at which this very system stands: beyond it
-        mail would come back (RFC 5321 section 5.1).
+    async def _without_us(self, exchangers: Sequence[tuple[int, str]]) -> list[list[str]]:
+        """Their addresses in order, up to the preference at which this very system stands: beyond
+        it mail would come back (RFC 5321 section 5.1).
         """
-        addresses: list[tuple[int, str]] = []
+        addresses: list[tuple[int, list[str]]] = []
         for preference, name in exchangers:
             found = await self._addresses_of(name)
             if any(self._is_local(address) for address in found):
-                kept = [address for better, address in addresses if better < preference]
+                kept = [each for better, each in addresses if better < preference]
                 if not kept:
                     raise _misconfigured("its MX is this very system; name a next hop for it")
                 return kept
-            addresses += [(preference, address) for address in found]
+            if found:
+                addresses.append((preference, found))
         if not addresses:
             raise _dns_trouble("no mail exchanger has an address")
-        return [address for _, address in addresses]
+        return [each for _, each in addresses]
 
     async def _addresses_of(self, name: str) -> list[str]:
         """The addresses of a mail exchanger. One that does not exist has none: that is a slip of
@@ -165,6 +174,14 @@ class HostFinder:
             raise Unreachable(_bounced("550 5.1.2 no such domain")) from None
         except (dns.exception.DNSException, OSError) as error:
             raise _dns_trouble(f"{kind} of {name}: {type(error).__name__}") from error
+
+
+def _interleaved(addresses: Sequence[str]) -> list[str]:
+    """IPv6 and IPv4 in turns, the first one's family first (RFC 8305 section 4)."""
+    first = [each for each in addresses if (":" in each) == (":" in addresses[0])]
+    others = [each for each in addresses if each not in first]
+    pairs = itertools.zip_longest(first, others)
+    return [each for pair in pairs for each in pair if each is not None]
 
 
 def _literal(text: str) -> str:

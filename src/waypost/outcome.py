@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from waypost.address import Address
-from waypost.reply import Reply, ReplyClass, Scope, classify
+from waypost.reply import Reply, ReplyClass, Scope
+from waypost.reply_classes import classify
 
 
 class Stage(StrEnum):

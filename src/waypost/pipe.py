@@ -39,6 +39,7 @@ TIME_LIMIT = "3500"
 NULL_SENDERS = ("", "MAILER-DAEMON")
 BLOCK = 65536
 LONGEST_REPLY_LINE = 65536
+MOST_REPLY_LINES = 1000
 LONGEST_OUTPUT = 500
 PF_EXITING = 0x4  # include/linux/sched.h
 
@@ -329,11 +330,12 @@ class Connection:
 
     def _reply(self) -> Reply:
         self._flush()
-        lines = []
+        lines: list[str] = []
         while True:
             line = self._line()
             code, mark = line[:3], line[3:4]
-            if len(code) < 3 or not code.isdecimal() or mark not in ("", " ", "-"):
+            readable = len(code) == 3 and code.isdecimal() and mark in ("", " ", "-")
+            if not readable or len(lines) == MOST_REPLY_LINES:
                 raise Trouble(f"what answers at {self._where} speaks no LMTP")
             lines.append(line[4:])
             if mark != "-":

@@ -11,7 +11,7 @@ recorded, `leg_state` comes nearer to a state other than `Ask`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,6 +24,10 @@ FAILOVER_AFTER = {"greylisted": 15 * 60.0}
 """Seconds to stay with a destination, by reply class, unless the route says otherwise. A
 greylisting receiver takes the same message from the same host a little later (RFC 6647 section 2).
 """
+
+AMBIGUOUS_FOR = 3600.0
+"""Seconds for which one doubt keeps a leg with its destination. A host that then is still not to be
+had may never say more, and a second copy is better than none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,23 @@ class Rest(Enum):
 LegState = Ask | Rest
 
 
-def leg_state(leg: Leg, recipient: str, route: Route, history: History, now: float) -> LegState:
+def _always(_: str) -> bool:
+    return True
+
+
+def leg_state(
+    leg: Leg,
+    recipient: str,
+    route: Route,
+    history: History,
+    now: float,
+    may_be_asked: Callable[[str], bool] = _always,
+) -> LegState:
     """Where `leg` stands.
 
-    `recipient` is the key of the recipient, `now` is in seconds since the epoch.
+    `recipient` is the key of the recipient, `now` is in seconds since the epoch. `may_be_asked`
+    says of a next hop, by name, whether its circuit lets an attempt through: one that does not is
+    passed over, and the leg is deferred for it if nobody else takes the message.
     """
     sent = [attempt for attempt in history.all if isinstance(attempt.outcome, Sent)]
     if any((attempt.recipient, attempt.leg) == (recipient, leg.name) for attempt in sent):
@@ -75,10 +92,11 @@ def leg_state(leg: Leg, recipient: str, route: Route, history: History, now: flo
         asked = [attempt for attempt in history.all if _asked(attempt, destination)]
         if any(isinstance(attempt.outcome, Bounced) for attempt in asked):
             continue
-        if not any(_asked(attempt, destination) for attempt in history.current):
+        asked_now = any(_asked(attempt, destination) for attempt in history.current)
+        if not asked_now and may_be_asked(destination.next_hop.name):
             return Ask(destination)
         waiting = True
-        if _stays(asked, route, now):
+        if asked and _stays(asked, route, now):
             return Rest.WAITING
     return Rest.WAITING if waiting else Rest.SPENT
 
@@ -90,15 +108,21 @@ def _asked(attempt: Attempt, destination: Destination) -> bool:
 def _stays(asked: Sequence[Attempt], route: Route, now: float) -> bool:
     """Whether a leg waits for the destination deferred last and does not go on to its successor."""
     deferred = [(each.at, each.outcome) for each in asked if isinstance(each.outcome, Deferred)]
-    if sum(outcome.ambiguous for _, outcome in deferred) == 1:
+    doubts = [at for at, outcome in deferred if outcome.ambiguous]
+    if len(doubts) == 1 and now - doubts[0] < AMBIGUOUS_FOR:
         # It may hold the message already, whatever it has said since: a second doubt is needed
         # before another mailbox is asked.
         return True
     reply_class = deferred[-1][1].reply_class
-    wait = route.failover_after.get(reply_class, FAILOVER_AFTER.get(reply_class, 0.0))
+    wait = failover_after(reply_class, route.failover_after)
     first = min(at for at, outcome in deferred if outcome.reply_class is reply_class)
     # A clock that was set back must not keep a leg that has no wait.
     return max(now - first, 0.0) < wait
+
+
+def failover_after(reply_class: str, configured: Mapping[str, float]) -> float:
+    """Seconds that a leg stays with a destination whose answers are of `reply_class`."""
+    return configured.get(reply_class, FAILOVER_AFTER.get(reply_class, 0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ Promises: a name without a value is an error, never left standing; all other tex
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,6 +31,14 @@ _TABLES: Final[Mapping[Door, Sequence[str]]] = {
     "pipe": ("transport", "transport_not_ours", "pipe/status_filter"),
     "lmtp": ("transport", "transport_not_ours"),
 }
+_SECONDS: Final[Mapping[str, float]] = {
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+}
+_TIME = re.compile(r"([0-9]+)([smhdw]?)")
 # `${queue_id}` and the like are Postfix's own.
 _NAME = re.compile(r"(?<!\$)\{([a-z_]+)\}")
 
@@ -124,3 +135,23 @@ def _as_smtpd_sees_it(address: str, queue_directory: PurePosixPath) -> str:
     if kind == "unix" and PurePosixPath(path).is_relative_to(queue_directory):
         return f"unix:{PurePosixPath(path).relative_to(queue_directory)}"
     return address
+
+
+def maximal_queue_lifetime() -> float | None:
+    """Seconds for which the Postfix of this host keeps a message (postconf(5)).
+
+    None: there is no Postfix, or it cannot be asked.
+    """
+    postconf = shutil.which("postconf", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if postconf is None:
+        return None
+    asked = subprocess.run(
+        [postconf, "-h", "maximal_queue_lifetime"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    match = _TIME.fullmatch(asked.stdout.strip())
+    # Without a unit it is days, the unit of this parameter's default.
+    return int(match[1]) * _SECONDS[match[2] or "d"] if match else None

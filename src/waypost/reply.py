@@ -1,9 +1,7 @@
 """SMTP replies and what they tell.
 
-Owns `Reply` (RFC 5321 section 4.2), `EnhancedStatus` (RFC 3463) and the reply classes: a table in
-which each row says what a receiver means by a reply. Pure.
-
-Promises: `classify` answers for every reply; a row added to `ROWS` needs no other change.
+Owns `Reply` (RFC 5321 section 4.2), `EnhancedStatus` (RFC 3463), and the words for what a reply
+means (`ReplyClass`) and whom it concerns (`Scope`); `reply_classes` tells which. Pure.
 """
 
 from __future__ import annotations
@@ -91,6 +89,7 @@ class ReplyClass(StrEnum):
     CONNECT = "connect"
     TIMEOUT = "timeout"
     THROTTLED = "throttled"
+    REPEATED = "repeated"
     GREYLISTED = "greylisted"
     MAILBOX_FULL = "mailbox_full"
     UNAVAILABLE = "unavailable"
@@ -106,67 +105,3 @@ class Scope(StrEnum):
     HOST = "host"
     MAILBOX = "mailbox"
     MESSAGE = "message"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the table: a reply is of this kind when all three patterns are found in it.
-
-    `code` and `status` are matched whole, `text` is searched without regard to case. An empty
-    pattern matches everything; `receiver` only says where the row was seen.
-    """
-
-    receiver: str
-    code: str
-    status: str
-    text: str
-    reply_class: ReplyClass
-    scope: Scope
-
-    def matches(self, reply: Reply) -> bool:
-        """Whether this row describes `reply`."""
-        return (
-            (not self.code or re.fullmatch(self.code, str(reply.code)) is not None)
-            and (not self.status or re.fullmatch(self.status, str(reply.status)) is not None)
-            and (not self.text or re.search(self.text, reply.text, re.IGNORECASE) is not None)
-        )
-
-
-# The first row that matches decides: the receivers' own words first, general rows last.
-_CLASS, _SCOPE = ReplyClass, Scope
-ROWS: tuple[Row, ...] = (
-    Row("Outlook", "451", r"4\.7\.650", "", _CLASS.THROTTLED, _SCOPE.HOST),
-    Row("Outlook", "550", r"5\.7\.1", "network is on our block", _CLASS.REJECTED, _SCOPE.HOST),
-    Row("any", "4..", "", "gr[ae]y[- ]?list|postgrey", _CLASS.GREYLISTED, _SCOPE.MESSAGE),
-    Row("Gmail", "4..", r"4\.7\.28", "", _CLASS.THROTTLED, _SCOPE.HOST),
-    Row("Gmail", "421", r"4\.7\.0", "", _CLASS.THROTTLED, _SCOPE.HOST),
-    Row("Gmail", "450", r"4\.2\.1", "", _CLASS.THROTTLED, _SCOPE.MAILBOX),
-    Row("Gmail", "...", r"[45]\.7\.26", "", _CLASS.MESSAGE, _SCOPE.MESSAGE),
-    Row("Yahoo", "421", "", r"\[TSS?\d\d\]", _CLASS.THROTTLED, _SCOPE.HOST),
-    Row("any", "", r"[45]\.2\.2", "", _CLASS.MAILBOX_FULL, _SCOPE.MAILBOX),
-    Row("any", "", "", "over ?quota|mailbox (is )?full|quota exceeded",
-        _CLASS.MAILBOX_FULL, _SCOPE.MAILBOX),
-    Row("any", "4..", r"4\.7\.1", "try again|temporarily deferred",
-        _CLASS.GREYLISTED, _SCOPE.MESSAGE),
-    Row("any", "4..", "", "rate.?limit|too many|throttl|reputation",
-        _CLASS.THROTTLED, _SCOPE.HOST),
-    Row("any", "5..", r"5\.3\.4", "", _CLASS.MESSAGE, _SCOPE.MESSAGE),
-    Row("any", "530", "", "", _CLASS.MISCONFIGURED, _SCOPE.HOST),
-    Row("any", "5..", r"5\.1\.(1|2|10)", "", _CLASS.UNKNOWN_RECIPIENT, _SCOPE.MAILBOX),
-    Row("any", "550|551|553", "", "user unknown|unknown user|no such user|does not exist",
-        _CLASS.UNKNOWN_RECIPIENT, _SCOPE.MAILBOX),
-    Row("any", "421", "", "", _CLASS.UNAVAILABLE, _SCOPE.HOST),
-    Row("any", "4..", "", "", _CLASS.UNAVAILABLE, _SCOPE.MESSAGE),
-    Row("any", "5..", r"5\.2\..*", "", _CLASS.REJECTED, _SCOPE.MAILBOX),
-    Row("any", "5..", "", "", _CLASS.REJECTED, _SCOPE.MESSAGE),
-)  # fmt: skip
-
-
-def classify(reply: Reply) -> tuple[ReplyClass, Scope]:
-    """What a next hop means by `reply`, and whom it concerns."""
-    if reply.code // 100 in (2, 3):
-        return ReplyClass.ACCEPTED, Scope.MESSAGE
-    for row in ROWS:
-        if row.matches(reply):
-            return row.reply_class, row.scope
-    return ReplyClass.UNAVAILABLE, Scope.MESSAGE

@@ -1,7 +1,7 @@
 """Routes: what the operator wrote, and what it means for one recipient.
 
 Owns `Route` (a name and its legs as templates), their expansion into `Leg`s of `Destination`s, the
-identity of a leg, and the choice of a next hop by name. Pure.
+identity of a leg, the choice of a next hop by name, and what a next hop is. Pure.
 
 Promises: an expansion yields only legal addresses, whatever a stranger typed into the fields; a
 leg's name stays the same as long as its expanded first destination does.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Literal
 
 from waypost.address import MAX_LOCAL_OCTETS, Address, NotAnAddress, canonical_domain
@@ -20,31 +21,77 @@ Fields = Mapping[str, str | Address]
 """What a hit carries into templates: `str` is a stranger's text, `Address` a whole destination."""
 
 
+class TlsPolicy(StrEnum):
+    """When mail may leave over a connection."""
+
+    OPPORTUNISTIC = "opportunistic"
+    """In TLS where that can be had, else in plaintext; nobody has to prove who he is (RFC 7435)."""
+    REQUIRE = "require"
+    """In TLS only; nobody has to prove who he is."""
+    VERIFY = "verify"
+    """In TLS only, and to whoever has a valid certificate for the host's name."""
+    NEVER = "never"
+    """In plaintext."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How connections to a next hop are encrypted, and how each side proves who it is."""
+
+    policy: TlsPolicy = TlsPolicy.OPPORTUNISTIC
+    from_the_start: bool = False
+    """TLS before the greeting (RFC 8314 section 3.3) instead of STARTTLS."""
+    ca_file: str | None = None
+    """The path of the certificates that are trusted; None: those of the system."""
+    client_cert: str | None = None
+    """The path of the certificate that we show, with its chain; None: none."""
+    client_key: str | None = None
+    """The path of its private key; None: the key is in `client_cert`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What we say to prove who we are (RFC 4954)."""
+
+    username: str
+    password: str = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """Where to connect: a host and port, or the mail exchangers of a domain."""
+    """Where to connect, and how: a host and port, or the mail exchangers of a domain.
+
+    As a whole it says which connections are alike: those of one login, say, serve no other.
+    """
 
     host: str
     """A host name, an IP address, or (when `port` is None) the domain whose MX is asked."""
     port: int | None = None
     relay: str | None = None
     """The name of the relay in the configuration, if it is one."""
+    tls: Tls = Tls()
+    login: Login | None = None
 
     @property
     def name(self) -> str:
         """What the journal and the logs call it."""
-        if self.relay is not None:
-            return self.relay
+        return self.relay or self.place
+
+    @property
+    def place(self) -> str:
+        """Where it is, whatever its name: `smtp://host:port`, or `mx:domain`."""
         if self.port is None:
             return f"mx:{self.host}"
-        return f"smtp://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        scheme = "smtps" if self.tls.from_the_start else "smtp"
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host of a next hop: an IP address and a port to connect to."""
+    """One host of a next hop, such as one mail exchanger."""
 
-    address: str
+    addresses: tuple[str, ...]
+    """Its IP addresses, in the order in which they are tried; at least one."""
     port: int
 
 

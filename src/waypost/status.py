@@ -8,6 +8,7 @@ to a stranger); our own trouble is 4xx.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,6 +16,9 @@ from waypost.outcome import Attempt, Bounced, Deferred
 from waypost.plan import LegReport, Rest, Summary
 from waypost.reply import EnhancedStatus, Reply
 from waypost.resolver import Resolution, Routed, Unknown
+
+TEXT_OCTETS: Final = 490
+"""What a line of a reply has for its text, so that all fits in 512 (RFC 5321 section 4.5.3.1.5)."""
 
 UNKNOWN: Final = Reply.own("550 5.1.1 no such address here")
 NO_LEGAL_DESTINATION: Final = Reply.own("550 5.1.3 this address cannot be forwarded")
@@ -24,6 +28,9 @@ TROUBLE: Final = Reply.own("451 4.3.0 trouble here, please try again later")
 NO_ROUTE_TODAY: Final = Reply.own("451 4.3.0 no route for this address at present")
 LOOP: Final = Reply.own("554 5.4.6 this message has been here before: a mail loop")
 TOO_MANY_HOPS: Final = Reply.own("554 5.4.6 too many hops")
+TOO_MANY_RECIPIENTS: Final = Reply.own("452 4.5.3 too many recipients")
+NO_ROOM: Final = Reply.own("452 4.3.1 too much mail at once, please try again later")
+TOO_LARGE: Final = Reply.own("552 5.3.4 this message is too large")
 STOPPING: Final = Reply.own("451 4.3.2 going down, please try again later")
 
 
@@ -48,7 +55,8 @@ def summary_reply(summary: Summary) -> Reply:
     )
     category = 4 if summary.state is Rest.WAITING else 5
     status = _most_telling(summary, category)
-    return Reply(451 if category == 4 else 554, status, f"{text}; {told}")
+    lines = textwrap.wrap(f"{text}; {told}", TEXT_OCTETS, break_on_hyphens=False)
+    return Reply(451 if category == 4 else 554, status, "\n".join(lines))
 
 
 def _told(leg: LegReport) -> str:

@@ -20,8 +20,16 @@ from waypost.address import Address
 HOP_LIMIT = 50
 """Received headers a message may carry: Postfix's own default (postconf(5), hopcount_limit)."""
 
-_FIELD = re.compile(rb"(?P<name>[!-9;-~]+)[ \t]*:(?P<value>.*(?:\r?\n[ \t].*)*)")
-_END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
+# No header section of a real message is longer, and what a loop leaves is on top. A stranger may
+# well send megabytes of header, and each recipient would wait until all of it is read.
+_READ_OCTETS = 1 << 18
+# At the start of a line only: text inside a line is no field, and a long line is read but once.
+_FIELD = re.compile(
+    rb"(?mi)^(?P<name>received|delivered-to|message-id|date)[ \t]*:"
+    rb"(?P<value>.*(?:\r?\n[ \t].*)*)"
+)
+# An empty line that comes first ends a header section without fields.
+_END_OF_HEADER = re.compile(rb"(?:\A|\r?\n)\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +42,9 @@ class Trace:
     """The values of its Delivered-To headers, in lower case."""
     message_id: bytes
     date: bytes
-    received: bytes
-    """The topmost Received header: the message's entry into this Postfix."""
+    entry: bytes
+    """The message's entry into this Postfix: the topmost Received header (Postfix always adds one).
+    A digest of the message where there is none."""
     eight_bit_header: bool
     eight_bit: bool
     """Whether the header or the body has octets beyond ASCII."""
@@ -44,22 +53,24 @@ class Trace:
         """Whether the message has been delivered to `recipient` before: a loop."""
         return ascii_form(recipient).lower().encode() in self.delivered_to
 
-    def fingerprint(self, sender: str, *, with_received: bool) -> str:
+    def fingerprint(self, sender: str, *, with_entry: bool) -> str:
         """What tells this message from another one that claims the same id.
 
-        `with_received` adds the topmost Received header, for ids that rest on a queue id alone:
-        those are used again.
+        `with_entry` adds the message's entry into this Postfix, for ids that rest on a queue id
+        alone: those are used again.
         """
         parts = [sender.encode(errors="surrogateescape"), self.message_id, self.date]
-        if with_received:
-            parts.append(self.received)
+        if with_entry:
+            parts.append(self.entry)
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
 def read(content: bytes) -> Trace:
     """Read the header section of `content`; a message without one has an empty trace."""
-    end = _END_OF_HEADER.search(content)
-    header = content[: end.start()] if end else content
+    top = content[:_READ_OCTETS]
+    end = _END_OF_HEADER.search(top)
+    header = top[: end.start()] if end else top
+    eight_bit = not content.isascii()
     fields = list(_fields(header))
     received = _values(fields, b"received")
     return Trace(
@@ -67,9 +78,10 @@ def read(content: bytes) -> Trace:
         delivered_to=frozenset(value.lower() for value in _values(fields, b"delivered-to")),
         message_id=b"".join(_values(fields, b"message-id")[:1]),
         date=b"".join(_values(fields, b"date")[:1]),
-        received=b"".join(received[:1]),
-        eight_bit_header=not header.isascii(),
-        eight_bit=not content.isascii(),
+        entry=received[0] if received else hashlib.sha256(content).digest(),
+        # Of a header section that was not read to its end, nothing better is known.
+        eight_bit_header=not header.isascii() if end else eight_bit,
+        eight_bit=eight_bit,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from waypost.address import Address, Recipient, RouteAddresses
 from waypost.events import Event
 from waypost.hookspecs import Hit
-from waypost.milter import Milter
+from waypost.milter import Milter, Patience
 from waypost.resolver import Domain, Domains, MatcherInUse, Resolver, RuleInUse
 from waypost.route import NextHops, Route, Template
 
@@ -108,13 +108,14 @@ class World:
         self.messages += 1
         return message_id(self.messages)
 
-    def milter(self) -> Milter:
+    def milter(self, patience: Patience | None = None) -> Milter:
         return Milter(
             resolver=self.resolver,
             route_addresses=lambda: self.route_addresses,
             new_id=self.new_id,
             observe=self.events.append,
             clock=lambda: 1000.0,
+            patience=patience,
         )
 
 

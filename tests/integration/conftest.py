@@ -9,9 +9,10 @@ with CI=true they fail.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -25,7 +26,12 @@ NOT_OURS = ("imx.mydomain.net",)
 
 MakeNextHop = Callable[[str], FakeNextHop]
 Configure = Callable[[str], str]
-StartWaypost = Callable[[str], Waypost]
+
+
+class StartWaypost(Protocol):
+    """Starts Waypost with these routes, `through` another command if given."""
+
+    def __call__(self, routes: str, *, through: Sequence[str] = ()) -> Waypost: ...
 
 
 def private_postfix(
@@ -122,9 +128,10 @@ def waypost(configure: Configure, tmp_path: Path) -> Iterator[StartWaypost]:
     with ExitStack() as stack:
         started: list[Waypost] = []
 
-        def start(routes: str) -> Waypost:
-            started.append(stack.enter_context(Waypost(configure(routes), tmp_path)))
-            return started[-1]
+        def start(routes: str, *, through: Sequence[str] = ()) -> Waypost:
+            daemon = Waypost(configure(routes), tmp_path, through=through)
+            started.append(stack.enter_context(daemon))
+            return daemon
 
         yield start
         for each in started:

@@ -53,6 +53,29 @@ def test_keeps_the_senders_own_original_recipient(postfix: PrivatePostfix) -> No
     assert told["original-recipient"] == original
 
 
+def test_tells_of_no_recipient_but_the_one_that_failed(
+    postfix: PrivatePostfix, next_hop: MakeNextHop, waypost: StartWaypost
+) -> None:
+    gmail = next_hop("gmail.com")
+    gmail.at("rcpt", "550 5.1.1 no such user", recipient="ben@gmail.com")
+    waypost("""
+        [routes.anna]
+        match.exact = ["anna@mydomain.net"]
+        deliver = ["anna@gmail.com"]
+        [routes.ben]
+        match.exact = ["ben@mydomain.net"]
+        deliver = ["ben@gmail.com"]
+    """)
+    sender = "both@sender.example"
+    recipients = ["anna@mydomain.net", "ben@mydomain.net"]
+    postfix.send(sender, recipients, plain_message("for two"))
+    told = postfix.wait_for_bounce(sender).recipients
+    assert [each["original-recipient"] for each in told] == ["rfc822;ben@mydomain.net"]
+    gmail.wait_for(1)
+    postfix.wait_until_empty()
+    assert [message.recipients for message in gmail.messages] == [("anna@gmail.com",)]
+
+
 @pytest.mark.usefixtures("all_ways_fail")
 def test_never_where_the_sender_wants_none(postfix: PrivatePostfix) -> None:
     sender = "quiet@sender.example"

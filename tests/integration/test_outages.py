@@ -35,7 +35,6 @@ def test_a_stopped_daemon_is_no_reason_to_lose_or_bounce_mail(
     assert (answers.mail.code // 100, answers.dot) == (4, None)
     postfix.sendmail("cron@mydomain.net", [ANNA], plain_message("local"))
     postfix.wait_until_deferred("cron@mydomain.net")
-    assert len(postfix.queue()) == 2
 
     daemon.start()
     gmail.wait_for(2)

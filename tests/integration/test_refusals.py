@@ -38,6 +38,13 @@ def test_an_unknown_recipient_of_a_local_submission_bounces(
     assert postfix.wait_for_bounce(sender).recipients[0]["status"] == "5.1.1"
 
 
+def test_what_is_not_ours_from_outside(postfix: PrivatePostfix, waypost: StartWaypost) -> None:
+    waypost(ANNA)
+    recipient = "somebody@imx.mydomain.net"
+    answers = postfix.send(SENDER, [recipient], plain_message("relay this"))
+    assert (answers.rcpt[recipient].code, answers.dot) == (454, None)
+
+
 def test_the_route_domain_from_outside(postfix: PrivatePostfix, waypost: StartWaypost) -> None:
     waypost(ANNA)
     answers = postfix.send(SENDER, [FORGED], plain_message("sneaky"))

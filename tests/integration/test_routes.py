@@ -33,16 +33,19 @@ def test_the_second_destination_takes_what_the_first_defers(
 ) -> None:
     gmail, outlook = next_hop("gmail.com"), next_hop("outlook.com")
     gmail.at("rcpt", RATE_LIMITED)
-    waypost("""
+    daemon = waypost("""
         [routes.user1]
         match.plus = ["user1@mydomain.net"]
         deliver = ["user1@gmail.com", "user1@outlook.com"]
     """)
-    postfix.send(SENDER, ["user1+shop@mydomain.net"], plain_message("offer"))
+    answers = postfix.send(SENDER, ["user1+shop@mydomain.net"], plain_message("offer"))
     outlook.wait_for(1)
     postfix.wait_until_empty()
     assert taken(outlook) == [(("user1@outlook.com",), "offer")]
     assert gmail.messages == []
+    # By the queue id an operator comes from Postfix's log to ours.
+    attempts = daemon.events("attempt", queue_id=answers.queue_id)
+    assert [attempt["outcome"] for attempt in attempts] == ["deferred", "sent"]
 
 
 def test_each_leg_of_a_fan_out_has_a_backup_of_its_own(
@@ -133,6 +136,16 @@ def test_recipients_of_one_message_have_destinations_of_their_own(
         (("catchall+anna@gmail.com",), "for two"),
         (("catchall+ben@gmail.com",), "for two"),
     ]
+
+
+def test_a_local_part_that_must_be_quoted(
+    postfix: PrivatePostfix, next_hop: MakeNextHop, waypost: StartWaypost
+) -> None:
+    gmail = next_hop("gmail.com")
+    waypost(EVERYONE)
+    postfix.send(SENDER, ['"anna b"@mydomain.net'], plain_message("odd"))
+    [message] = gmail.wait_for(1)
+    assert message.recipients == ('"catchall+anna b"@gmail.com',)
 
 
 def test_the_null_sender_stays_null(

@@ -1,7 +1,8 @@
-"""What hypothesis makes for the tests of the core: addresses, replies, outcomes."""
+"""What hypothesis makes for the tests of the core, and the grammar that addresses must fit."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from hypothesis import strategies as st
@@ -9,6 +10,15 @@ from hypothesis import strategies as st
 from waypost.address import Address, canonical_domain
 from waypost.outcome import Bounced, Deferred, Outcome, Sent, Stage
 from waypost.reply import EnhancedStatus, Reply, ReplyClass, Scope
+
+# RFC 5321 section 4.1.2 with RFC 6531 section 3.3, written again and apart from the parser.
+_UTF8 = "\u00a0-\ud7ff\ue000-\U0010ffff"
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+\-/=?^_`{{|}}~{_UTF8}]"
+_QUOTED = rf'"(?:[\x20\x21\x23-\x5b\x5d-\x7e{_UTF8}]|\\[\x20-\x7e])+"'
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
+MAILBOX = re.compile(
+    rf"(?:{_ATEXT}+(?:\.{_ATEXT}+)*|{_QUOTED})@(?:{_LABEL}(?:\.{_LABEL})*|\[[a-z0-9.:-]+\])"
+)
 
 # Characters that mean something in an address somewhere, and some that look as if they did.
 _SPEAKING = 'ab+-_=.@"\\<>()[]{} ,;:%!/|ü\u00a0\u2028\u212a\u017f\u0301'

@@ -85,3 +85,30 @@ def test_matchers_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         """,
     )
     assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "keep", "status"),
+    [("5d", "30d", 0), ("5d", "5d", 0), ("5d", "4d23h", 1), ("2", "1d", 1), ("1w", "6d", 1)],
+)
+def test_a_journal_that_forgets_what_postfix_still_has_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lifetime: str,
+    keep: str,
+    status: int,
+) -> None:
+    postconf = tmp_path / "postconf"
+    postconf.write_text(f"#!/bin/sh\necho {lifetime}\n")
+    postconf.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert run(tmp_path, f'keep = "{keep}"\n{GOOD}') == status
+    assert ("keep: is shorter than" in capsys.readouterr().err) == bool(status)
+
+
+def test_without_a_postfix_the_file_alone_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "maximal_queue_lifetime", lambda: None)
+    assert run(tmp_path, f'keep = "1h"\n{GOOD}') == 0

@@ -107,6 +107,40 @@ def test_without_a_default_relay_the_mx_is_asked(
     assert "3. user1@outlook.com       MX of outlook.com\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("tls", "told"),
+    [
+        ("opportunistic", ""),
+        ("require", ", TLS required"),
+        ("verify", ", TLS verified"),
+        ("never", ", no TLS"),
+    ],
+)
+def test_a_person_sees_how_a_relay_is_encrypted(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tls: str,
+    told: str,
+) -> None:
+    path = tmp_path / "tls.toml"
+    path.write_text(TOML.replace("[relays.improvmx]", f'[relays.improvmx]\ntls = "{tls}"'))
+    monkeypatch.setenv("WAYPOST_CONFIG", str(path))
+    assert main(["explain", "user1@mydomain.net"]) == 0
+    assert f"via improvmx (smtp://smtp.improvmx.com:587{told})\n" in capsys.readouterr().out
+
+
+def test_secrets_are_not_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login = '[relays.improvmx]\nusername = "user1"\npassword_file = "/nonexistent/secret"'
+    path = tmp_path / "login.toml"
+    path.write_text(TOML.replace("[relays.improvmx]", login))
+    monkeypatch.setenv("WAYPOST_CONFIG", str(path))
+    assert main(["explain", "user1@mydomain.net"]) == 0
+    assert "via improvmx (smtp://smtp.improvmx.com:587, TLS required)" in capsys.readouterr().out
+
+
 def test_a_machine_gets_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     status, (told,) = as_json(capsys, "User1+Shop@MyDomain.net")
     fields = {"local": "User1+Shop", "tag": "Shop", "subdomain": ""}

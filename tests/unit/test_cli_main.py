@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["activity", "held", "health", "postfix"])
+@pytest.mark.parametrize("command", ["activity", "held", "postfix"])
 def test_commands_of_later_versions_are_refused_clearly(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from waypost.config import Config, ConfigError, Listen, Outgoing, parse_toml, re
 from waypost.hookspecs import Matcher
 from waypost.reply import ReplyClass
 from waypost.resolver import Domain
-from waypost.route import NextHop
+from waypost.route import NextHop, Tls, TlsPolicy
 
 MATCHERS: Sequence[Matcher[Any]] = (word(), word("other", 50), lookup({}))
 
@@ -118,7 +118,7 @@ def test_next_hops_and_relays() -> None:
             "user1@gmx.de",
         ]
     """).next_hops
-    improvmx = NextHop("smtp.improvmx.com", 587, "improvmx")
+    improvmx = NextHop("smtp.improvmx.com", 587, "improvmx", Tls(TlsPolicy.NEVER))
     smarthost = NextHop("192.0.2.1", 25, "smarthost")
     assert hops.relays == {"improvmx": improvmx, "smarthost": smarthost}
     assert hops.by_domain == {
@@ -293,7 +293,8 @@ def test_without_routes_there_is_a_warning() -> None:
 KEYS = st.sampled_from([
     "domains", "not_ours", "unmatched", "delimiter", "route_domain", "state", "milter", "transport",
     "domain", "outgoing", "relays", "next_hops", "routes", "defaults", "listen", "deadline", "helo",
-    "bind", "address_family", "default_relay", "url", "tls", "username", "password_file", "match",
+    "bind", "address_family", "default_relay", "url", "tls", "username", "password_file", "ca_file",
+    "client_cert", "client_key", "match",
     "deliver", "fan_out", "last_resort", "success", "failover_after", "on_failure", "to", "via",
     "word", "lookup", "table", "column", "gmail", "com", "mydomain.net", "user1", "greylisted",
 ])  # fmt: skip

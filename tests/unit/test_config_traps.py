@@ -118,8 +118,19 @@ def test_keys_of_a_route_below_its_tables() -> None:
         ("user@example.org = 1\n", "line 1,", "; keys with @ and the like need quotes"),
         ("[a]\n[b]\n[a]\n", "line 3,", "; this table was begun further up"),
         ("a = [\n'b'\n'c']\n", "line 3,", "; is a comma or the closing bracket missing?"),
-        ("= 1\n", "line 1,", "; a line is a comment, a [header], or key = value"),
-        ("a = 'b' 'c'\n", "line 1,", ""),
+        ("= 1\n", "line 1,", "; a line is a # comment, a [header], or key = value"),
+        ("a = 'b' 'c'\n", "line 1,", "; a line holds one key = value"),
+        ("a: 1\n", "line 1,", "; a line is key = value"),
+        (
+            "a = { b = 1,\nc = 2 }\n",
+            "line 1,",
+            "; names need quotes; a table in braces stays on one",
+        ),
+        ("[a.b@c]\n", "line 1,", "; names with @ and the like need quotes"),
+        ("\na = “b”\n", "line 2,", "; quotes are straight in TOML"),
+        ("\r\na = 1\r\nb = „c“\r\n", "line 3,", "; quotes are straight in TOML"),
+        ("“” = 1\nb = c\n", "line 1,", "; quotes are straight in TOML"),
+        ("a = '“”'\nb = c\n", "line 2,", "; strings need quotes"),
     ],
 )
 def test_syntax_errors_get_a_place_and_a_hint(toml: str, line: str, hint: str) -> None:
@@ -130,3 +141,52 @@ def test_syntax_errors_get_a_place_and_a_hint(toml: str, line: str, hint: str) -
     assert problem.text.startswith("not TOML: ")
     assert hint in problem.text
     assert "(at " not in problem.text
+
+
+@pytest.mark.parametrize(
+    "toml", [f"a = {'[' * 17}{']' * 17}", f"a = {'[' * 9999}", f"{'a.' * 3000}a = 1"]
+)
+def test_what_is_nested_without_end_is_refused(toml: str) -> None:
+    with pytest.raises(ConfigError, match="more than 16 deep"):
+        parse_toml(toml)
+
+
+def test_what_is_nested_deeply_is_read() -> None:
+    assert parse_toml(f"a = {'[' * 15}{']' * 15}")
+
+
+def test_a_number_that_python_refuses_is_refused() -> None:
+    with pytest.raises(ConfigError, match="too many digits"):
+        parse_toml(f"a = {'9' * 5000}")
+
+
+def test_keys_of_a_route_above_the_first_header_are_told_once() -> None:
+    document, places = mended("match.exact = ['a@x.de']\ndeliver = ['b@gmx.de']\n[routes.u]\n")
+    assert document == {"routes": {"u": {}}}
+    assert places == ["match", "deliver"]
+
+
+def test_matchers_in_a_route_are_meant_below_match() -> None:
+    document, places = mended("""
+        [routes.u]
+        exact = "a@x.de"
+        match.plus = "b@x.de"
+        plus = "c@x.de"
+        [routes.v]
+        regex = ['.*']
+        [routes.w]
+        match = "d@x.de"
+        exact = "e@x.de"
+    """)
+    assert document["routes"] == {
+        "u": {"match": {"exact": "a@x.de", "plus": "b@x.de"}},
+        "v": {"match": {"regex": [".*"]}},
+        "w": {"match": "d@x.de"},
+    }
+    assert places == ["routes.u.exact", "routes.u.plus", "routes.v.regex", "routes.w.exact"]
+
+
+def test_a_next_hop_as_a_table() -> None:
+    document, places = mended('[next_hops."gmail.com"]\nurl = "smtp://a"')
+    assert document["next_hops"] == {"gmail.com": "smtp://a"}
+    assert places == ['next_hops."gmail.com".url']

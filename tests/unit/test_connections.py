@@ -14,6 +14,7 @@ from waypost.next_hop import HostFinder
 from waypost.outcome import Bounced, Deferred, Outcome, Sent, Stage
 from waypost.reply import ReplyClass
 from waypost.route import NextHop
+from waypost.slots import Slots
 from waypost.smtp_client import Mail
 from waypost.testing.conversation import Conversation, HangUp
 from waypost.testing.misbehaviours import Hang, hang_up, take_then_hang_up
@@ -34,7 +35,7 @@ def hop() -> Iterator[FakeNextHop]:
 
 @pytest.fixture
 async def connections() -> AsyncIterator[Connections]:
-    connections = Connections(HostFinder(), helo="mx.mydomain.net", limit=2)
+    connections = Connections(HostFinder(), helo="mx.mydomain.net", slots=Slots(limit=2))
     yield connections
     await connections.close()
 
@@ -44,12 +45,13 @@ Ask = Callable[..., asyncio.Future[Outcome]]
 
 @pytest.fixture
 def ask(hop: FakeNextHop, connections: Connections) -> Ask:
-    def attempt(mail: Mail = MAIL, seconds: float = 30.0) -> asyncio.Future[Outcome]:
+    async def attempt(mail: Mail, seconds: float) -> Outcome:
         until = asyncio.get_running_loop().time() + seconds
         next_hop = NextHop("127.0.0.1", hop.port)
-        return asyncio.ensure_future(connections.attempt(next_hop, mail, until=until))
+        async with connections.slot(next_hop, until=until):
+            return await connections.attempt(next_hop, mail, until=until)
 
-    return attempt
+    return lambda mail=MAIL, seconds=30.0: asyncio.ensure_future(attempt(mail, seconds))
 
 
 async def test_an_accepted_message_is_sent_and_arrives_as_it_is(hop: FakeNextHop, ask: Ask) -> None:
@@ -247,7 +249,17 @@ async def test_conversations_with_one_next_hop_are_bounded(hop: FakeNextHop, ask
     hop.at("dot", hang)
     attempts = [ask() for _ in range(5)]
     await asyncio.to_thread(hang.wait_until_reached)
-    assert isinstance(await ask(seconds=0.2), Deferred)
+    with pytest.raises(TimeoutError):
+        await ask(seconds=0.2)
     hang.release()
     assert all(isinstance(outcome, Sent) for outcome in await asyncio.gather(*attempts))
     assert hop.connections == 2
+
+
+async def test_a_connection_is_not_used_for_ever(
+    hop: FakeNextHop, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("waypost.connections.MESSAGES", 2)
+    for _ in range(5):
+        await ask()
+    assert hop.connections == 3

@@ -92,6 +92,23 @@ def test_two_daemons_do_not_share_a_socket(tmp_path: Path) -> None:
     assert "waypost serve: unix:DIR/lmtp.sock: another process is listening there" in said
 
 
+def test_two_daemons_do_not_share_a_state(tmp_path: Path) -> None:
+    with Waypost(text(tmp_path), tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        said = refusal(tmp_path, text(tmp_path / "elsewhere", state=f"{tmp_path}/state"))
+    assert said.endswith(
+        "waypost serve: state: another `waypost serve` works with DIR/state; stop it first\n"
+    )
+
+
+def test_a_file_where_a_socket_should_be_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "milter.sock"
+    precious.write_text("precious")
+    said = refusal(tmp_path, text(tmp_path))
+    assert "unix:DIR/milter.sock: there is something that is no socket" in said
+    assert precious.read_text() == "precious"
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -109,10 +126,19 @@ def test_a_state_that_is_no_directory_is_named(tmp_path: Path) -> None:
     assert "state: DIR/file" in refusal(tmp_path, text(tmp_path, state=f"{tmp_path}/file"))
 
 
-def test_a_journal_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state" / "lock").mkdir(parents=True)  # root may write everywhere else
+    said = refusal(tmp_path, text(tmp_path))
+    assert "waypost serve: state: DIR/state cannot be written (Is a directory)" in said
+
+
+def test_a_journal_that_is_none_is_told_and_does_not_stop_it(tmp_path: Path) -> None:
+    # Ended, it would be started again and again; running, it answers 451 until it is repaired.
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "journal.sqlite").write_bytes(b"no database" * 200)
-    assert "journal.sqlite: file is not a database" in refusal(tmp_path, text(tmp_path))
+    with Waypost(text(tmp_path), tmp_path) as waypost:
+        trouble = waypost.wait_for_event("journal_trouble")
+        assert str(trouble["error"]).endswith("file is not a database")
 
 
 @pytest.mark.parametrize("config", ["domains = [", 'domain = ["mydomain.net"]'])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -12,8 +10,9 @@ import pytest
 
 from waypost.address import Address, Recipient, RouteAddresses
 from waypost.connections import Connections
-from waypost.delivery import Delivery, Envelope, Working
+from waypost.delivery import Circuits, Delivery, Envelope, Working
 from waypost.events import Attempted, Event, Finished
+from waypost.health import FAILURES, FIRST_PAUSE, Health
 from waypost.hookspecs import Hit
 from waypost.journal import Journal
 from waypost.next_hop import HostFinder
@@ -60,8 +59,14 @@ class Bench:
             }
         )
         self.connections = Connections(HostFinder(), helo="mx.mydomain.net")
+        self.now = 1e9
+        self.circuits = Circuits(Health(random=lambda: 0.5), journal, lambda: self.now)
         self.delivery = Delivery(
-            working=self._working, journal=journal, observe=self.events.append, clock=lambda: 1e9
+            working=self._working,
+            journal=journal,
+            circuits=self.circuits,
+            observe=self.events.append,
+            clock=lambda: self.now,
         )
 
     def _working(self) -> Working:
@@ -95,7 +100,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path, gmail: FakeNextHop, outlook: FakeNextHop) -> AsyncIterator[Bench]:
-    journal = Journal.open(tmp_path)
+    journal = Journal(tmp_path, clock=lambda: 1e9)
     bench = Bench(journal, gmail, outlook)
     yield bench
     await bench.delivery.drain()
@@ -140,7 +145,7 @@ async def test_a_sent_leg_is_not_asked_again_after_a_restart(
     bench.routes[FAMILY] = route("family", ["a@gmail.com"], ["b@outlook.com"])
     outlook.at("rcpt", THROTTLED, times=1)
     await bench.deliver(FAMILY)
-    journal = Journal.open(tmp_path)
+    journal = Journal(tmp_path, clock=lambda: 1e9)
     later = Bench(journal, gmail, outlook)
     later.routes = bench.routes
     assert await later.deliver(FAMILY) == "250 2.0.0 2 of 2 legs sent"
@@ -261,6 +266,9 @@ async def test_a_loop_ends_here(bench: Bench, gmail: FakeNextHop) -> None:
         ("somebody@mail.mydomain.net", "550 5.7.1"),
         ("anything@waypost.invalid", "550 5.7.1"),
         ("no address", "550 5.7.1"),
+        ("no (address)@mydomain.net", "550 5.1.3"),
+        ("no (address)@mail.mydomain.net", "550 5.7.1"),
+        ("no (address)@elsewhere.example", "550 5.7.1"),
         (f"{ID}-{ID}.nobody=mydomain.net@waypost.invalid", "550 5.1.1"),
         (f"{ID}-{ID}.x=elsewhere.example@waypost.invalid", "550 5.7.1"),
     ],
@@ -304,8 +312,7 @@ async def test_trouble_of_the_journal_is_4xx(
     tmp_path: Path, bench: Bench, gmail: FakeNextHop
 ) -> None:
     bench.routes[ONE] = route("me", ["me@gmail.com"])
-    with contextlib.closing(sqlite3.connect(tmp_path / "journal.sqlite")) as other:
-        other.execute("DROP TABLE attempts")
+    (tmp_path / "journal.sqlite").write_bytes(b"no database" * 100)
     assert (await bench.deliver(ONE)).startswith("451 4.3.0")
     assert not gmail.messages
 
@@ -316,3 +323,93 @@ async def test_observers_hear_of_it(bench: Bench, gmail: FakeNextHop) -> None:
     await bench.deliver(ONE)
     kinds = [type(event) for event in bench.events]
     assert kinds == [Attempted, Attempted, Finished]
+
+
+async def test_an_open_circuit_sends_messages_to_the_backup_at_once(
+    bench: Bench, gmail: FakeNextHop, outlook: FakeNextHop
+) -> None:
+    bench.routes[ONE] = route("me", ["me@gmail.com", "me@outlook.com"])
+    gmail.at("mail", "421 4.7.0 try again later, closing connection. gsmtp")
+    for number in range(FAILURES + 5):
+        content = CONTENT.replace(b"<1@", f"<{number}@".encode())
+        assert await bench.deliver(ONE, content=content) == "250 2.0.0 1 of 1 legs sent"
+    asked = [command for command in gmail.commands if command.startswith("MAIL")]
+    assert len(asked) == FAILURES
+    assert len(outlook.messages) == FAILURES + 5
+
+    bench.now += 2 * FIRST_PAUSE
+    gmail.behave()
+    for number in range(2):
+        await bench.deliver(ONE, content=CONTENT.replace(b"<1@", f"<later{number}@".encode()))
+    assert len(gmail.messages) == 2
+
+
+async def test_an_open_circuit_is_no_reason_to_bounce(bench: Bench, gmail: FakeNextHop) -> None:
+    bench.routes[ONE] = route("me", ["me@gmail.com"])
+    gmail.at("mail", "421 4.7.0 try again later, closing connection. gsmtp")
+    for number in range(FAILURES):
+        content = CONTENT.replace(b"<1@", f"<{number}@".encode())
+        assert (await bench.deliver(ONE, content=content)).startswith("451 4.7.0")
+    content = CONTENT.replace(b"<1@", b"<one more@")
+    assert await bench.deliver(ONE, content=content) == (
+        "451 4.0.0 0 of 1 legs sent; leg 1: not asked yet"
+    )
+
+
+async def test_what_was_said_about_one_message_opens_nothing(
+    bench: Bench, gmail: FakeNextHop
+) -> None:
+    bench.routes[ONE] = route("me", ["me@gmail.com", "me@outlook.com"])
+    gmail.at("dot", "550 5.7.26 unauthenticated", times=3 * FAILURES)
+    for number in range(3 * FAILURES + 1):
+        await bench.deliver(ONE, content=CONTENT.replace(b"<1@", f"<{number}@".encode()))
+    assert len(gmail.messages) == 1
+
+
+async def test_copies_for_one_next_hop_go_one_after_another_on_one_connection(
+    bench: Bench, gmail: FakeNextHop
+) -> None:
+    bench.routes[FAMILY] = route("family", *[[f"{name}@gmail.com"] for name in "abcdef"])
+    assert await bench.deliver(FAMILY) == "250 2.0.0 6 of 6 legs sent"
+    assert gmail.connections == 1
+    assert len(gmail.messages) == 6
+
+
+async def test_the_milter_s_and_the_net_s_identity_are_one(
+    bench: Bench, gmail: FakeNextHop
+) -> None:
+    # As a milter leaves a message that dies between adding and deleting a recipient.
+    bench.routes[ONE] = route("me", ["me@gmail.com"])
+    assert await bench.deliver(ONE) == await bench.deliver(ONE, message_id=None)
+    assert len(gmail.messages) == 1
+
+
+async def test_copies_are_kept_apart_once_the_next_hop_has_complained(
+    bench: Bench, gmail: FakeNextHop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("waypost.health.APART", 0.2)
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def recorded(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", recorded)
+    bench.routes[FAMILY] = route("family", *[[f"{name}@gmail.com"] for name in "abc"])
+    complaint = "421 4.7.28 Gmail has detected an unusual rate of mail with this Message-ID"
+    gmail.at("dot", complaint, recipient="a@gmail.com", times=1)
+    reply = await bench.deliver(FAMILY)
+    assert reply == "451 4.7.28 2 of 3 legs sent; leg 1: 421 repeated; leg 2: sent; leg 3: sent"
+    assert [wait for wait in waits if wait > 0] == pytest.approx([0.2, 0.2])
+
+
+async def test_copies_that_would_miss_the_deadline_are_deferred(
+    bench: Bench, gmail: FakeNextHop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("waypost.health.APART", 3600.0)
+    bench.routes[FAMILY] = route("family", ["a@gmail.com"], ["b@gmail.com"])
+    complaint = "421 4.7.28 Gmail has detected an unusual rate of mail with this Message-ID"
+    gmail.at("dot", complaint, times=1)
+    assert (await bench.deliver(FAMILY)).endswith("leg 1: 421 repeated; leg 2: not asked yet")
+    assert not gmail.messages

@@ -42,7 +42,7 @@ class Segments(asyncio.StreamReader):
 
 
 def input_of(segments: list[bytes]) -> Input:
-    return Input(Segments(segments), idle_seconds=60)
+    return Input(Segments(segments), seconds=60)
 
 
 @given(pieces, st.lists(st.integers(0, 100)), st.lists(st.integers(0, 100)))
@@ -52,9 +52,11 @@ def test_a_message_comes_through_both_doors_line_by_line(
     lines = b"".join(message)
     stuffed = b"".join(on_the_wire(filter(None, cut(lines, blocks))))
 
-    async def receive() -> tuple[bytes, bytes | None]:
+    async def receive() -> tuple[bytes | None, bytes | None]:
         received = input_of(cut(stuffed + b"NEXT\r\n", segments))
-        return await received.content(), await received.line()
+        content = await received.content(lambda _: True)
+        assert content.length == len(stuffed) - len(b".\r\n")
+        return content.octets, await received.line()
 
     content, following = asyncio.run(receive())
     complete = lines if lines.endswith(b"\n") or not lines else lines + b"\n"
@@ -69,7 +71,7 @@ def test_only_crlf_dot_crlf_ends_a_content(octets: list[bytes], segments: list[i
         return
 
     async def receive() -> None:
-        await input_of(cut(sent, segments)).content()
+        await input_of(cut(sent, segments)).content(lambda _: True)
 
     with pytest.raises(Gone):
         asyncio.run(receive())

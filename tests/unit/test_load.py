@@ -57,6 +57,26 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     assert problems_of(path) == ["line 2 is not UTF-8, as TOML must be"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + TOML.encode(),
+        TOML.replace("\n", "\r\n").encode(),
+        TOML.replace("\n", "\n\t").encode(),
+        TOML.replace("mydomain.net", "MyDomain.NET.").encode(),
+        TOML.replace("user1@gmail.com", " User1@GMAIL.com. ").encode(),
+        TOML.replace('["mydomain.net"]', '["mydomain.net", "MYDOMAIN.net"]').encode(),
+    ],
+    ids=["mark", "crlf", "tabs", "case and dot", "spaces", "domain twice"],
+)
+def test_what_means_the_same_is_taken(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "waypost.toml"
+    path.write_bytes(content)
+    config = load(path, PLUGINS).config
+    assert list(config.domains.ours) == ["mydomain.net"]
+    assert config.warnings == ()
+
+
 def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     path = tmp_path / "waypost.toml"
     path.write_text("domains = mydomain.net")

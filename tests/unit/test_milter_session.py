@@ -21,8 +21,10 @@ from tests.dialogues.milter_mta import (
     serving,
 )
 from waypost.events import Event, Resolved
-from waypost.milter import Milter
+from waypost.milter import Milter, Patience
+from waypost.milter.codec import MAX_PACKET
 from waypost.milter.session import AHEAD
+from waypost.testing.waiting import LONG
 
 MAIL = b"M<s@example.org>\0"
 NOBODY = b"y550 5.1.1 no such address here\0"
@@ -76,7 +78,7 @@ class Wire(asyncio.Transport):
 
 async def idle() -> None:
     """Until every task that could go on has done so: the tests here await no I/O."""
-    for _ in range(20):
+    for _ in range(100):
         await asyncio.sleep(0)
 
 
@@ -145,7 +147,7 @@ class TestBounds:
     async def test_a_packet_beyond_that_bound_is_taken_all_the_same(self, world: World) -> None:
         wire = Wire()
         session = await begin(world, wire)
-        large = packet(rcpt("user1@mydomain.net", b"XLONG=" + b"x" * 5 * AHEAD))
+        large = packet(rcpt("user1@mydomain.net", b"XLONG=" + b"x" * (MAX_PACKET - 100)))
         for start in range(0, len(large), AHEAD):
             assert wire.is_reading()
             session.data_received(large[start : start + AHEAD])
@@ -164,6 +166,91 @@ class TestBounds:
         await idle()
         assert wire.written == [NOBODY] * 3
         session.connection_lost(None)
+
+    async def test_one_that_sends_without_a_pause_leaves_others_their_turn(
+        self, world: World
+    ) -> None:
+        wire = Wire()
+        session = await begin(world, wire)
+        session.data_received(packet(rcpt("nobody@mydomain.net")) * 1000)
+        turns = 0
+        while len(wire.written) < 1000:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 10
+        session.connection_lost(None)
+
+
+class TestPatience:
+    """`between` is for a whole command, and for our answers to be read; `within` in a message."""
+
+    async def test_ends_between_messages_whatever_comes_of_a_command(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        milter = world.milter(Patience(between=0.1, within=LONG))
+        async with serving(milter, tmp_path) as path, connected(path) as mta:
+            ended = asyncio.create_task(mta.receive())
+            mta.send_raw((1000).to_bytes(4))
+            async with asyncio.timeout(SECONDS):
+                while not ended.done():
+                    mta.send_raw(b"\0")
+                    await asyncio.sleep(0.05)
+            assert ended.result() == b""
+
+    @pytest.mark.parametrize("negotiated", [False, True])
+    async def test_ends_with_a_connection_that_says_nothing(
+        self, world: World, tmp_path: Path, negotiated: bool
+    ) -> None:
+        milter = world.milter(Patience(between=0.05, within=LONG))
+        with capture_logs() as logs:
+            async with (
+                serving(milter, tmp_path) as path,
+                connected(path, negotiated=negotiated) as mta,
+            ):
+                assert await mta.receive() == b""
+        assert [(entry["event"], entry["in_message"]) for entry in logs] == [
+            ("milter_silent", False)
+        ]
+
+    async def test_is_longer_within_a_message(self, world: World, tmp_path: Path) -> None:
+        milter = world.milter(Patience(between=0.05, within=LONG))
+        async with serving(milter, tmp_path) as path, connected(path) as mta:
+            mta.send(MAIL)
+            assert await mta.ask(rcpt("user1@mydomain.net")) == b"c"
+            async with connected(path) as silent:
+                assert await silent.receive() == b""
+            assert b"user1=" in await mta.ask(b"E")
+
+    async def test_but_not_for_ever(self, world: World, tmp_path: Path) -> None:
+        milter = world.milter(Patience(between=LONG, within=0.05))
+        async with serving(milter, tmp_path) as path, connected(path) as mta:
+            mta.send(MAIL)
+            assert await mta.receive() == b""
+
+    @pytest.mark.parametrize("many", [False, True], ids=["a few answers", "many answers"])
+    async def test_ends_with_one_that_does_not_read(self, world: World, many: bool) -> None:
+        milter = world.milter(Patience(between=0.05, within=LONG))
+        session = milter.protocol()
+        wire = NeverRead()
+        session.connection_made(wire)
+        session.data_received(packet(OFFER))
+        if many:
+            session.pause_writing()
+        session.data_received(packet(MAIL) + packet(rcpt("nobody@mydomain.net")) + packet(b"Q"))
+        await until(wire.aborted)
+        session.connection_lost(None)
+        assert milter.connections == 0
+
+
+class NeverRead(Wire):
+    """A transport that cannot get rid of what was written, so that closing it comes to no end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = asyncio.Event()
+
+    def abort(self) -> None:
+        self.aborted.set()
 
 
 class TestTcp:

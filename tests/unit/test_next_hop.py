@@ -24,9 +24,21 @@ async def find(
     family: Family = "any",
     local: Callable[[str], bool] = lambda _: False,
 ) -> list[str]:
+    """All addresses in order, whichever host's they are."""
+    found = await find_hosts(zone, domain, family=family, local=local)
+    return [address for host in found for address in host.addresses]
+
+
+async def find_hosts(
+    zone: Zone,
+    domain: str = "there.example",
+    *,
+    family: Family = "any",
+    local: Callable[[str], bool] = lambda _: False,
+) -> list[Host]:
     async with dns_server(zone) as resolver:
         finder = HostFinder(resolver=resolver, is_local=local, family=family)
-        return [host.address for host in await finder.find(NextHop(domain))]
+        return await finder.find(NextHop(domain))
 
 
 async def refusal(
@@ -58,6 +70,32 @@ async def test_both_families_or_the_one_that_is_configured() -> None:
     assert await find(zone) == ["2001:db8::9", "192.0.2.9"]
     assert await find(zone, family="ipv4") == ["192.0.2.9"]
     assert await find(zone, family="ipv6") == ["2001:db8::9"]
+
+
+async def test_the_addresses_of_an_exchanger_stay_together_and_its_families_take_turns() -> None:
+    zone = {
+        "there.example": {"MX": ["10 first.example.", "20 second.example."]},
+        "first.example": {
+            "AAAA": ["2001:db8::1", "2001:db8::2"],
+            "A": ["192.0.2.1"],
+        },
+        "second.example": {"A": ["192.0.2.3"]},
+    }
+    first, second = await find_hosts(zone)
+    assert first.addresses[1] == "192.0.2.1"
+    assert {first.addresses[0], first.addresses[2]} == {"2001:db8::1", "2001:db8::2"}
+    assert second.addresses == ("192.0.2.3",)
+
+
+async def test_no_more_than_five_addresses_are_tried() -> None:
+    many = [f"192.0.2.{number}" for number in range(1, 5)]
+    zone = {
+        "there.example": {"MX": ["10 a.example.", "20 b.example.", "30 c.example."]},
+        "a.example": {"A": many},
+        "b.example": {"A": many},
+        "c.example": {"A": many},
+    }
+    assert [len(host.addresses) for host in await find_hosts(zone)] == [4, 1]
 
 
 async def test_a_null_mx_bounces() -> None:
@@ -117,7 +155,7 @@ async def test_an_mx_that_is_us_is_never_connected_to(zone: Zone) -> None:
 
 async def test_a_configured_host_is_found_as_every_program_finds_it() -> None:
     found = await HostFinder(family="ipv4").find(NextHop("localhost", 2525))
-    assert found == [Host("127.0.0.1", 2525)]
+    assert found == [Host(("127.0.0.1",), 2525)]
 
 
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "0.0.0.0"])
@@ -126,13 +164,13 @@ async def test_our_own_listener_is_never_connected_to(listens_on: str) -> None:
     with pytest.raises(Unreachable) as caught:
         await finder.find(NextHop("127.0.0.1", 9901))
     assert isinstance(caught.value.outcome, Deferred)
-    assert await finder.find(NextHop("127.0.0.1", 2525)) == [Host("127.0.0.1", 2525)]
+    assert await finder.find(NextHop("127.0.0.1", 2525)) == [Host(("127.0.0.1",), 2525)]
 
 
 async def test_an_address_literal_is_its_own_host() -> None:
     finder = HostFinder()
-    assert await finder.find(NextHop("[192.0.2.7]")) == [Host("192.0.2.7", 25)]
-    assert await finder.find(NextHop("[ipv6:2001:db8::7]")) == [Host("2001:db8::7", 25)]
+    assert await finder.find(NextHop("[192.0.2.7]")) == [Host(("192.0.2.7",), 25)]
+    assert await finder.find(NextHop("[ipv6:2001:db8::7]")) == [Host(("2001:db8::7",), 25)]
 
 
 def test_only_addresses_of_this_machine_are_local() -> None:

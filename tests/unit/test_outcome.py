@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.unit.strategies import replies
 from waypost.outcome import Bounced, Deferred, Outcome, Sent, Stage, judge
-from waypost.reply import Reply, ReplyClass, Scope, classify
+from waypost.reply import Reply, ReplyClass, Scope
+from waypost.reply_classes import classify
 
 OURS = ReplyClass.MISCONFIGURED
 BEFORE_THE_ENVELOPE = [Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH]

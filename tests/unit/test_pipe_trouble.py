@@ -130,6 +130,12 @@ async def test_no_line_end_for_ever(fake: FakeDaemon, fake_address: str) -> None
     assert (await run(fake_address)).status == 75
 
 
+async def test_no_end_of_a_reply_for_ever(fake: FakeDaemon, fake_address: str) -> None:
+    fake.script["LHLO"] = b"250-and\r\n" * 100_000
+    ended = await run(fake_address)
+    assert ended == Ended(75, f"4.3.0 what answers at {fake_address} speaks no LMTP")
+
+
 async def test_what_is_not_offered_is_not_used(fake: FakeDaemon, fake_address: str) -> None:
     fake.script["LHLO"] = b"250-hello\r\n250-XFORWARD NAME\r\n250 PIPELINING\r\n"
     await run(fake_address, sender="jürgen@example.org")

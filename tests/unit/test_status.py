@@ -13,7 +13,8 @@ from waypost import status
 from waypost.address import Address, Recipient
 from waypost.outcome import Attempt, Bounced, Deferred, Outcome, Sent, Stage
 from waypost.plan import LegReport, Rest, Summary
-from waypost.reply import Reply, ReplyClass, Scope, classify
+from waypost.reply import Reply, ReplyClass, Scope
+from waypost.reply_classes import classify
 from waypost.resolver import Match, NotOurs, Resolution, Routed, Unknown, Untouched
 from waypost.route import Destination, Leg, NextHop, Route
 from waypost.status import refusal, summary_reply
@@ -91,7 +92,7 @@ def test_all_ways_are_told_in_order() -> None:
     legs = [
         report(Rest.WAITING, bounced("550 5.1.1 who?"), deferred("450 4.2.0 greylisted")),
         report(Rest.DONE, deferred("421 4.3.2 busy"), sent()),
-        report(Rest.SPENT, bounced("554 5.7.1 spam"), bounced("550 no such user")),
+        report(Rest.SPENT, bounced("554 5.7.1 no thanks"), bounced("550 no such user")),
         report(Rest.WAITING, deferred("451 4.4.2 lost", ambiguous=True)),
         report(Rest.WAITING),
     ]
@@ -116,6 +117,17 @@ def test_a_bounce_is_5xx() -> None:
     assert reply(Rest.SPENT, *legs) == (
         "554 5.1.1 1 of 2 legs sent; leg 1: 550 unknown_recipient; leg 2: sent"
     )
+
+
+def test_many_ways_take_several_lines_and_none_is_lost() -> None:
+    ways: list[Outcome] = [deferred("451 4.7.650 limited"), bounced("550 5.1.1 who?")]
+    told = summary_reply(Summary(Rest.WAITING, (report(Rest.WAITING, *ways),) * 40))
+    each = "451 throttled, 550 unknown_recipient"
+    assert told.text.replace("\n", " ") == "; ".join(
+        ["0 of 40 legs sent", *(f"leg {number}: {each}" for number in range(1, 41))]
+    )
+    for line in told.text.split("\n"):
+        assert len(f"451-4.999.999 {line}\r\n") <= 512, "RFC 5321 section 4.5.3.1.5"
 
 
 def test_without_a_leg_the_address_cannot_be_forwarded() -> None:
@@ -198,7 +210,7 @@ def test_no_destination_and_no_receivers_text_is_told(state: Rest, legs: list[Le
     words = set(re.findall(r"[a-z_]+", told.text))
     ours = "of legs sent leg ambiguous not asked yet this address cannot be forwarded"
     assert words <= set(ours.split()) | {str(each) for each in ReplyClass}
-    assert re.fullmatch(r"[a-z0-9_ ;:,()]*", told.text)
+    assert re.fullmatch(r"[a-z0-9_ ;:,()\n]*", told.text)
 
 
 @given(st.sampled_from(Rest), marked_legs)

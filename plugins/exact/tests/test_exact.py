@@ -91,3 +91,16 @@ def test_the_same_mailbox_twice_is_a_duplicate() -> None:
     ask = compile_matcher(EXACT, toml)
     assert ask.duplicates == [(2, 0)]
     assert ask.errors == []
+
+
+def test_an_asterisk_is_a_doubt() -> None:
+    ask = compile_matcher(EXACT, 'match.exact = ["*@mydomain.net"]')
+    (warning,) = ask.warnings
+    assert warning.rule == 0
+    assert 'catch_all = ["mydomain.net"]' in warning.text
+    assert ask.find("a@mydomain.net") == []
+
+
+def test_a_whole_domain_is_an_error() -> None:
+    (error,) = compile_matcher(EXACT, 'match.exact = ["@mydomain.net"]').errors
+    assert 'match.catch_all = ["mydomain.net"]' in error.text

@@ -30,6 +30,12 @@ def compile_rules(rules: Sequence[Address], report: Report) -> Compiled:
                 f'"{rule.domain}" is not in `domains`, so this can never match; '
                 "add it there (or take it out of `not_ours`), or correct the rule",
             )
+        if rule.local == "*":
+            report.warning(
+                index,
+                f'"{rule}" matches a real asterisk only; `catch_all = ["{rule.domain}"]` matches '
+                "every address there",
+            )
         first = by_key.setdefault(rule.key, index)
         if first != index:
             report.duplicate(index, first)

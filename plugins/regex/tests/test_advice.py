@@ -112,6 +112,11 @@ def test_a_pattern_without_room_for_the_at_sign_is_an_error(pattern: str) -> Non
     assert 'no room for the "@"' in errors(pattern)
 
 
+def test_slashes_around_a_pattern_are_an_error() -> None:
+    assert errors(r"/^user1@mydomain\.net$/") == "a pattern is written without slashes around it"
+    assert errors(r"/user1@mydomain\.net") == ""
+
+
 def test_a_domain_beyond_ascii_is_an_error() -> None:
     text = errors(r".*@büro\.mydomain\.net")
     assert '"ü" stands in the domain' in text

@@ -75,6 +75,9 @@ def refused(error: re2.error) -> str:
 
 def errors(pieces: Sequence[Token], is_ours: Callable[[str], bool]) -> Iterator[str]:
     """Why a pattern that RE2 takes can never match, or not as it says."""
+    if len(pieces) > 1 and pieces[0].text == "/" and pieces[-1].text == "/":
+        yield "a pattern is written without slashes around it"
+        return
     if not any(token.matches_at for token in pieces):
         yield (
             'a pattern is matched against the whole address, and this one has no room for the "@"; '

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from waypost.address import Address, NotAnAddress, RouteAddresses, canonical_domain
+from waypost.cli import explain_reply
 from waypost.config import Config, ConfigError
 from waypost.load import Loaded, load
 from waypost.plugins import load_plugins
 from waypost.reply import Reply
 from waypost.resolver import Match, MatcherTrouble, NotOurs, Routed, Untouched, template_fields
-from waypost.route import Destination, NextHop
+from waypost.route import Destination, TlsPolicy
 from waypost.status import BAD_SYNTAX, NOT_FOR_YOU, TROUBLE, refusal
 
 Verdict = Literal["routed", "refused", "not_ours", "untouched", "trouble"]
@@ -41,6 +42,12 @@ _HEADLINE: Final[dict[Verdict, str]] = {
     "not_ours": "not ours: Postfix decides alone",
     "untouched": 'no route, left to Postfix (unmatched = "pass")',
     "trouble": "deferred",
+}
+_TLS: Final[dict[TlsPolicy, str]] = {
+    TlsPolicy.OPPORTUNISTIC: "",
+    TlsPolicy.REQUIRE: ", TLS required",
+    TlsPolicy.VERIFY: ", TLS verified",
+    TlsPolicy.NEVER: ", no TLS",
 }
 
 
@@ -61,19 +68,34 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add this command to the command line."""
     parser = subparsers.add_parser(
         "explain",
-        help="tell where mail for an address would go, and why",
+        help="tell where mail for an address would go, and why, or what a reply means",
         description="Tell where mail for each address would go now, and why. Exit status 0: routed,"
         " 3: refused, 4: not ours, or left to Postfix, 75: a matcher failed. Of several addresses"
-        " the highest.",
+        " the highest. With --reply, tell what a next hop means by a reply.",
     )
-    parser.add_argument("addresses", metavar="ADDRESS", nargs="+")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("addresses", metavar="ADDRESS", nargs="*", default=[])
+    asked.add_argument(
+        "--reply",
+        metavar="TEXT",
+        type=explain_reply.read_reply,
+        help="a reply as the log shows it, such as '451 4.7.650 try later'",
+    )
+    parser.add_argument(
+        "--stage",
+        choices=explain_reply.STAGES,
+        default="rcpt",
+        help="to which command the reply came (default: rcpt)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain every address."""
+    """Explain every address, or the reply."""
+    if args.reply is not None:
+        return explain_reply.run(args)
     try:
-        loaded = load(Path(args.config), load_plugins())
+        loaded = load(Path(args.config), load_plugins(), with_secrets=False)
     except ConfigError as error:
         for problem in error.problems:
             print(f"{args.config}: {problem}", file=sys.stderr)
@@ -212,13 +234,10 @@ def _legs(routed: Routed, config: Config) -> Iterator[str]:
 
 def _next_hop(destination: Destination, config: Config) -> str:
     hop = destination.next_hop
+    tls = _TLS[hop.tls.policy]
     if destination.via is not None:
-        return f"via {destination.via} ({_url(hop)})"
+        return f"via {destination.via} ({hop.place}{tls})"
     if hop.port is None:
         return f"MX of {hop.host}"
     source = "next_hops" if destination.to.domain in config.next_hops.by_domain else "default relay"
-    return f"{_url(hop)} ({source})"
-
-
-def _url(hop: NextHop) -> str:
-    return NextHop(hop.host, hop.port).name
+    return f"{hop.place} ({source}{tls})"

@@ -17,7 +17,7 @@ from waypost.config import not_yet
 
 Command = Callable[[argparse.Namespace], int]
 
-COMMANDS = ("check", "explain", "plugins", "serve")
+COMMANDS = ("check", "explain", "health", "plugins", "serve")
 """Each is a module of this package."""
 DEFAULT_CONFIG = "/etc/waypost/waypost.toml"
 

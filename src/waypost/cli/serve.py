@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import io
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
 from waypost.config import ConfigError
 from waypost.daemon import CannotStart, Daemon
-from waypost.journal import JournalTrouble
+from waypost.listeners import CannotListen
 from waypost.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,10 +48,30 @@ def run(args: argparse.Namespace) -> int:
         for problem in error.problems:
             print(f"{path}: {problem}", file=sys.stderr)
         return 1
-    except (CannotStart, JournalTrouble) as error:
+    except (CannotStart, CannotListen) as error:
         print(f"waypost serve: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class _StandardError(io.FileIO):
+    """Standard error for the log. Where it cannot be written, for the disk is full or nobody reads
+    it any more, lines are lost, and mail goes on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, "w", closefd=False)
+
+    def write(self, octets: ReadableBuffer, /) -> int:
+        """Write; what cannot be written counts as written."""
+        written = None
+        with contextlib.suppress(OSError):
+            written = super().write(octets)
+        return memoryview(octets).nbytes if written is None else written
+
+    def lines(self) -> io.TextIOWrapper:
+        """It as a text file."""
+        return io.TextIOWrapper(io.BufferedWriter(self), "utf-8", "backslashreplace")
 
 
 def _log_to_stderr(level: str) -> None:
@@ -72,6 +98,6 @@ def _log_to_stderr(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_StandardError().lines()),
         cache_logger_on_first_use=True,
     )

@@ -11,12 +11,12 @@ thread.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from waypost.address import NotAnAddress, and_parents, canonical_domain
 from waypost.config import not_yet, rules, traps
 from waypost.config.model import Config, Outgoing
 from waypost.config.problems import ConfigError, Findings, Path, did_you_mean
+from waypost.config.relays import Files, RelayReader
 from waypost.config.routes import RouteReader, check_fields, check_name, check_relay
 from waypost.config.tables import RouteTable, Tables, read_tables
 from waypost.hookspecs import Matcher
@@ -24,15 +24,22 @@ from waypost.resolver import Domain, Domains
 from waypost.route import NextHops
 
 
-def read(document: Mapping[str, object], matchers: Sequence[Matcher[object]]) -> Config:
-    """The configuration that `document` (as tomllib gives it) describes. Raises ConfigError."""
+def read(
+    document: Mapping[str, object],
+    matchers: Sequence[Matcher[object]],
+    files: Files | None = None,
+) -> Config:
+    """The configuration that `document` (as tomllib gives it) describes. Raises ConfigError.
+
+    `files` reads what relays name; without, it is not looked at, and no password is known.
+    """
     found = Findings()
     mended = traps.mend(document, found)
     not_yet.refuse(mended, found)
     tables = read_tables(mended, found)
 
     domains = _domains(tables, found)
-    next_hops = _next_hops(tables, found)
+    next_hops = _next_hops(tables, files, found)
     _check_listens(tables, found)
     written = RouteReader(tables, domains, next_hops, found).read()
     compiled = rules.compile_rules(
@@ -54,6 +61,7 @@ def read(document: Mapping[str, object], matchers: Sequence[Matcher[object]]) ->
         domains=domains,
         route_domain=tables.top.route_domain,
         state=tables.top.state,
+        keep=tables.top.keep,
         milter=tables.milter.listen,
         transport=tables.transport.listen,
         deadline=tables.transport.deadline,
@@ -61,6 +69,7 @@ def read(document: Mapping[str, object], matchers: Sequence[Matcher[object]]) ->
         routes=tuple(each.route for each in written.values()),
         matchers=tuple(compiled.matchers),
         next_hops=next_hops,
+        failover_after=tables.defaults.failover_after,
         closers=tuple(compiled.closers),
         warnings=tuple(found.problems),
     )
@@ -119,10 +128,14 @@ def _check_route_domain(route_domain: str, ours: Mapping[str, Domain], found: Fi
             found.error(("route_domain",), text)
 
 
-def _next_hops(tables: Tables, found: Findings) -> NextHops:
+def _next_hops(tables: Tables, files: Files | None, found: Findings) -> NextHops:
     for name in tables.relays:
         check_name(("relays", name), name, found)
-    relays = {name: replace(table.url, relay=name) for name, table in tables.relays.items()}
+    reader = RelayReader(files, found)
+    relays = {
+        name: reader.read(name, table, tables.raw("relays", name))
+        for name, table in tables.relays.items()
+    }
     default = tables.outgoing.default_relay
     if default is None:
         return NextHops(relays, tables.next_hops)
@@ -149,7 +162,7 @@ def _rules(
             else:
                 path = ("routes", name, "match", matcher)
                 found.error(path, rules.unknown_matcher(matcher, matchers))
-        if not any(written.values()) and _says_nothing(table, tables.raw_route(name)):
+        if not any(written.values()) and _says_nothing(table, tables.raw("routes", name)):
             text = 'no rule leads here; add one, such as match.exact = ["user@example.org"]'
             found.error(("routes", name), text)
     return collected

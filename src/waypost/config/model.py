@@ -5,6 +5,7 @@ Owns `Config` and `Outgoing`. Nothing here can be wrong any more: `build.read` h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,8 @@ class Config:
     """Canonical; no domain of ours, nor above or below one."""
     state: Path
     """The directory for what must outlive a restart; absolute, need not exist yet."""
+    keep: float
+    """Seconds for which the journal remembers attempts."""
     milter: Listen
     transport: Listen
     deadline: float
@@ -45,6 +48,8 @@ class Config:
     matchers: tuple[MatcherInUse, ...]
     """Those that have rules, in the order in which they are asked."""
     next_hops: NextHops
+    failover_after: Mapping[str, float]
+    """Of [defaults], as in `Route.failover_after`, where it is applied already."""
     closers: tuple[Closer, ...] = ()
     """To be awaited when a later configuration has taken over and the last `find` has returned."""
     warnings: tuple[Problem, ...] = ()

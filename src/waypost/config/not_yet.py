@@ -10,34 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 
 from waypost.config.problems import Findings, Path
 
-SMTPS = "TLS to relays is not available in this version; write smtp://"
-_TLS = 'TLS to relays is not available in this version; leave the key out, or write "never"'
-_AUTH = "logging in to relays is not available in this version; leave the key out"
 _HOLD = '"hold" is not available in this version; leave the key out, or write "bounce"'
-
-
-def _encrypted(value: object) -> bool:
-    return value in ("opportunistic", "require", "verify")
 
 
 def _held(value: object) -> bool:
     return value == "hold"
 
 
-def _any(_: object) -> bool:
-    return True
-
-
 # Keys ("*" is any name), which of their values are refused, and what is said.
 KEYS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
-    (("relays", "*", "tls"), _encrypted, _TLS),
-    (("relays", "*", "username"), _any, _AUTH),
-    (("relays", "*", "password_file"), _any, _AUTH),
     (("routes", "*", "on_failure"), _held, _HOLD),
     (("defaults", "on_failure"), _held, _HOLD),
 )
 
-COMMANDS = frozenset({"activity", "held", "health", "postfix"})
+COMMANDS = frozenset({"activity", "held", "postfix"})
 
 
 def refuse(document: Mapping[str, object], found: Findings) -> None:

@@ -23,6 +23,7 @@ Closer = Callable[[], Awaitable[None]]
 Path = tuple[str | int, ...]
 """Keys and indexes from the top of the document down."""
 
+_LONGEST_SHOWN = 200
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -58,11 +59,11 @@ class Findings:
 
     def error(self, path: Path, text: str) -> None:
         """The configuration cannot be used."""
-        self._add(Problem(place(path), text))
+        self._add(Problem(_printable(place(path)), _printable(text)))
 
     def warning(self, path: Path, text: str) -> None:
         """It can be used, though perhaps not as it was meant."""
-        self._add(Problem(place(path), text, "warning"))
+        self._add(Problem(_printable(place(path)), _printable(text), "warning"))
 
     def _add(self, problem: Problem) -> None:
         if problem not in self.problems:
@@ -72,6 +73,13 @@ class Findings:
     def fatal(self) -> bool:
         """Whether there is an error among them."""
         return any(problem.level == "error" for problem in self.problems)
+
+
+def _printable(text: str) -> str:
+    """`text` on one line, where it repeats what the file holds: the rest of Unicode is escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def place(path: Path) -> str:
@@ -139,23 +147,38 @@ def _wrong_shape(kind: str, value: object, message: str) -> str:
         hint = f"; write {show(single)} without brackets" if isinstance(single, str) else ""
         return f"a string in quotes is wanted here, not {_name(value)}{hint}"
     if kind == "list_type":
-        hint = f"; write [{show(value)}]" if isinstance(value, str | dict) else ""
+        hint = ""
+        if isinstance(value, str | dict):
+            each = re.split(r"[,;]\s*", value) if isinstance(value, str) else [value]
+            hint = f"; write {show(each)}"
         return f"a list is wanted here, not {_name(value)}{hint}"
     if kind in ("model_type", "dict_type", "dataclass_type", "model_attributes_type"):
-        return f"a table is wanted here, not {_name(value)}"
+        several = isinstance(value, list) and value and isinstance(value[0], Mapping)
+        hint = "; write its [header] in single brackets" if several else ""
+        if isinstance(value, str) and "://" in value:
+            hint = f"; write {{ url = {show(value)} }}"
+        return f"a table is wanted here, not {_name(value)}{hint}"
     return message[:1].lower() + message[1:]
 
 
 def show(value: object) -> str:
+    """A value on one line, much as TOML writes it, and no more of it than a person reads."""
+    text = written(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def written(value: object) -> str:
     """A value on one line, much as TOML writes it."""
     match value:
         case str():
             return json.dumps(value, ensure_ascii=False)
         case Mapping():
-            inner = ", ".join(f"{place((str(key),))} = {show(each)}" for key, each in value.items())
+            inner = ", ".join(
+                f"{place((str(key),))} = {written(each)}" for key, each in value.items()
+            )
             return f"{{ {inner} }}"
         case list():
-            return f"[{', '.join(map(show, value))}]"
+            return f"[{', '.join(map(written, value))}]"
         case bool():
             return str(value).lower()
         case _:

@@ -6,14 +6,16 @@ resort, and the check that every field of a template is carried by every rule th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from waypost.address import NotAnAddress
 from waypost.config import values
-from waypost.config.problems import Findings, Path, did_you_mean
+from waypost.config.problems import Findings, Path, did_you_mean, show
 from waypost.config.rules import ALWAYS
 from waypost.config.tables import DefaultsTable, DestinationTable, RouteTable, Tables
+from waypost.config.traps import warn_of_invisible
 from waypost.resolver import Domains
 from waypost.route import NextHops, Route, Template
 
@@ -55,7 +57,7 @@ class RouteReader:
 
     def _route(self, name: str, table: RouteTable, shared: list[Placed]) -> WrittenRoute:
         path: Path = ("routes", name)
-        raw = self.tables.raw_route(name)
+        raw = self.tables.raw("routes", name)
         defaults = self.tables.defaults
         check_name(path, name, self.found)
         self._check_deliver_or_fan_out(path, raw)
@@ -117,8 +119,13 @@ class RouteReader:
         try:
             template = Template.parse(table.to, table.via)
         except NotAnAddress as error:
-            self.found.error(path, str(error))
+            self.found.error(path, f"{error}{_address_hint(table.to)}")
             return
+        if table.to.lower().startswith("mailto:"):
+            self.found.error(path, f'{show(table.to)}: write the address without "mailto:"')
+        warn_of_invisible(path, table.to, self.found)
+        if "${" in table.to:
+            self.found.warning(path, f'{show(table.to)}: a field has no "$" before it')
         self._check_where_it_leads(path, template)
         yield path, template
 
@@ -126,6 +133,10 @@ class RouteReader:
         domain = template.domain
         if domain is None:
             return
+        try:
+            values.check_no_ip_address(domain)
+        except ValueError as error:
+            self.found.error(path, str(error))
         if domain == self.tables.top.route_domain:
             self.found.error(path, f'"{domain}" is the route domain; no mail is written to it')
         ours = self.domains is not None and self.domains.find(domain) is not None
@@ -146,6 +157,12 @@ class RouteReader:
                     text = "an earlier leg starts with this destination too; this one is left out"
                     self.found.warning(path, text)
                 seen.add(template.text)
+
+
+def _address_hint(text: str) -> str:
+    if re.search(r"@[^,;@]*[,;]", text):
+        return "; each destination has quotes of its own"
+    return "; write the address alone" if re.search(r"\S\s*<.*>", text) else ""
 
 
 def check_fields(
@@ -192,6 +209,14 @@ def check_name(path: Path, name: str, found: Findings) -> None:
 
 def check_relay(path: Path, name: str, relays: Sequence[str], found: Findings) -> None:
     """Report a relay that is not there."""
-    if name not in relays:
-        suggestion = did_you_mean(name, relays) or f"; [relays.{name}] with a url makes one"
-        found.error(path, f'no relay "{name}"{suggestion}')
+    if name in relays:
+        return
+    suggestion = did_you_mean(name, relays) or f"; [relays.{name}] with a url makes one"
+    text = f'no relay "{name}"{suggestion}'
+    try:
+        values.name(name)
+    except ValueError:
+        text = (
+            f"a relay's name is wanted here, not {show(name)}; [relays.NAME] with a url makes one"
+        )
+    found.error(path, text)

@@ -17,8 +17,17 @@ from typing import cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from waypost.config.problems import Closer, Findings, Path, did_you_mean, place, shape_problem, show
-from waypost.config.traps import control_character
+from waypost.config.problems import (
+    Closer,
+    Findings,
+    Path,
+    did_you_mean,
+    place,
+    shape_problem,
+    written,
+)
+from waypost.config.tables import SHIPPED
+from waypost.config.traps import control_character, warn_of_invisible
 from waypost.hookspecs import Compiled, Matcher
 from waypost.resolver import MatcherInUse, RuleInUse
 from waypost.route import Route
@@ -26,8 +35,6 @@ from waypost.route import Route
 ALWAYS = ("local", "tag", "subdomain")
 """The fields that are there whatever the matcher. A matcher may only say `subdomain` anew: the
 labels before its rule's domain."""
-SHIPPED = ("exact", "plus", "subdomain", "regex", "catch_all")
-"""Matchers that come with Waypost, each in a distribution of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,7 @@ def _compile(
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else show(value)
+    return value if isinstance(value, str) else written(value)
 
 
 def _without_control_characters(rules: Sequence[WrittenRule], found: Findings) -> list[WrittenRule]:
@@ -130,6 +137,7 @@ def _without_control_characters(rules: Sequence[WrittenRule], found: Findings) -
     for rule in rules:
         char = control_character(rule.value)
         if char is None:
+            warn_of_invisible(rule.path, rule.value, found)
             good.append(rule)
         else:
             text = (
@@ -140,13 +148,18 @@ def _without_control_characters(rules: Sequence[WrittenRule], found: Findings) -
     return good
 
 
+def rule_list(rule: object) -> TypeAdapter[list[object]]:
+    """What reads a list of rules of this type (`Matcher.rule`)."""
+    kind = cast("type[list[object]]", GenericAlias(list, (rule,)))
+    # Without this a rule that is a dataclass would not mind a misspelt key.
+    return TypeAdapter(kind, config=ConfigDict(extra="forbid"))
+
+
 def _validate(
     matcher: Matcher[object], rules: Sequence[WrittenRule], found: Findings
 ) -> tuple[Sequence[WrittenRule], Sequence[object]]:
     """The rules that are what `matcher.rule` says, and their values."""
-    kind = cast("type[list[object]]", GenericAlias(list, (matcher.rule,)))
-    # Without this a rule that is a dataclass would not mind a misspelt key.
-    adapter = TypeAdapter(kind, config=ConfigDict(extra="forbid"))
+    adapter = rule_list(matcher.rule)
     try:
         return rules, adapter.validate_python([rule.value for rule in rules])
     except ValidationError as error:

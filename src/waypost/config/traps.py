@@ -13,11 +13,11 @@ import copy
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from waypost.config.problems import ConfigError, Findings, Path, Problem, place
-from waypost.config.tables import DomainTable, RelayTable, RouteTable, TopTable
+from waypost.config.problems import ConfigError, Findings, Path, Problem, place, show
+from waypost.config.tables import SHIPPED, DomainTable, RelayTable, RouteTable, TopTable
 
 Table = dict[str, Any]  # what tomllib gives
 
@@ -35,51 +35,93 @@ _SYNTAX_HINTS = (
     ("Cannot mutate immutable namespace", "is this key there twice?"),
     ("Cannot declare", "this table was begun further up; put its keys together there"),
     ("Invalid value", "strings need quotes"),
-    ("Expected '=' after a key", "keys with @ and the like need quotes"),
+    ("Expected '=' after a key", "a line is key = value; keys with @ and the like need quotes"),
+    ("Invalid initial character", "names need quotes; a table in braces stays on one line"),
+    ("at the end of a table declaration", "names with @ and the like need quotes"),
     ("Unclosed array", "is a comma or the closing bracket missing?"),
-    ("Invalid statement", "a line is a comment, a [header], or key = value"),
+    ("Invalid statement", "a line is a # comment, a [header], or key = value"),
+    ("Expected newline or end of document", "a line holds one key = value"),
 )
+_CURLY_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
+_DEEPEST = 16
+"""Tables and lists within each other. No file needs half of it, and a flood must not reach us."""
 
 
 def parse_toml(text: str) -> Table:
     """Read TOML. Raises ConfigError with line, column and, where one is known, a hint."""
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_syntax_problem(str(error))]) from None
+        raise ConfigError([_syntax_problem(str(error), text)]) from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:  # int() of very many digits
+        raise ConfigError([Problem("", "not TOML: a number has too many digits")]) from None
+    level: list[object] = [document]
+    for _ in range(_DEEPEST):
+        level = [below for each in level for below in _contents(each)]
+    if level:
+        raise _too_deep()
+    return document
 
 
-def _syntax_problem(message: str) -> Problem:
+def _contents(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep() -> ConfigError:
+    text = f"tables and lists lie more than {_DEEPEST} deep within each other"
+    return ConfigError([Problem("", text)])
+
+
+def _syntax_problem(message: str, text: str) -> Problem:
     position = _POSITION.search(message)
-    where = "end of file"
+    where, line = "end of file", ""
     if position and position[1]:
         where = f"line {position[1]}, column {position[2]}"
+        line = text.split("\n")[int(position[1]) - 1]
     reason = _POSITION.sub("", message)
     hints = [hint for part, hint in _SYNTAX_HINTS if part in reason]
+    if _CURLY_QUOTES & set(line):
+        hints = ["quotes are straight in TOML, \" or '"]
     return Problem(where, f"not TOML: {reason}" + "".join(f"; {hint}" for hint in hints[:1]))
 
 
 def control_character(value: object) -> str | None:
     """How TOML writes the first control character in a rule's strings; None: there is none."""
-    if isinstance(value, str):
-        for char in value:
-            if unicodedata.category(char) == "Cc":
-                return {"\b": r"\b", "\t": r"\t", "\n": r"\n", "\f": r"\f", "\r": r"\r"}.get(
-                    char, rf"\u{ord(char):04X}"
-                )
-    if isinstance(value, dict):
-        return next(filter(None, map(control_character, value.values())), None)
+    for char in _characters(value, "Cc"):
+        named = {"\b": r"\b", "\t": r"\t", "\n": r"\n", "\f": r"\f", "\r": r"\r"}
+        return named.get(char, rf"\u{ord(char):04X}")
     return None
+
+
+def warn_of_invisible(path: Path, value: object, found: Findings) -> None:
+    """Zero-width spaces and the like come with copied text; few addresses have them."""
+    for char in _characters(value, "Cf"):
+        found.warning(path, f"holds a character that cannot be seen, U+{ord(char):04X}")
+
+
+def _characters(value: object, category: str) -> Iterator[str]:
+    """The characters of a Unicode category in the strings of `value`."""
+    if isinstance(value, str):
+        yield from (char for char in value if unicodedata.category(char) == category)
+    elif isinstance(value, dict):
+        for below in value.values():
+            yield from _characters(below, category)
 
 
 def mend(document: Mapping[str, object], found: Findings) -> Table:
     """`document` as it was meant; what had to be mended goes to `found`."""
     mended: Table = copy.deepcopy(dict(document))
+    _drop_keys_of_routes(mended, found)
     _lift_keys_of_the_top(mended, found)
     _quote_domains(mended, found)
     _join_dotted_names("routes", set(RouteTable.model_fields), mended, found)
     _join_dotted_names("relays", set(RelayTable.model_fields), mended, found)
     _lift_keys_of_routes(mended, found)
+    _lower_matchers(mended, found)
     return mended
 
 
@@ -92,6 +134,13 @@ def _tables(table: Table, *names: str) -> Iterator[tuple[Path, Table]]:
         if isinstance(table.get(key), dict):
             for path, below in _tables(table[key], *names[1:]):
                 yield (key, *path), below
+
+
+def _drop_keys_of_routes(document: Table, found: Findings) -> None:
+    """`match` and `deliver` above the first header belong to no route."""
+    for key in [key for key in document if key in RouteTable.model_fields]:
+        found.error((key,), f'"{key}" belongs to a route; write it below a [routes.NAME]')
+        del document[key]
 
 
 def _lift_keys_of_the_top(document: Table, found: Findings) -> None:
@@ -116,9 +165,11 @@ def _quote_domains(document: Table, found: Findings) -> None:
     """`gmail.com = ...` makes a table `gmail` with a key `com`; `[domain.x.de]` one named `x`."""
     for _, table in _tables(document, "next_hops"):
         for path, value in list(_leaves(table)):
-            domain = ".".join(path)
+            domain = ".".join(path).removesuffix(".url")
             if len(path) > 1:
                 text = f'write the domain in quotes: "{domain}" = ...'
+                if path[1:] == ("url",):
+                    text = f'a next hop is no table; write "{domain}" = {show(value)}'
                 found.error(("next_hops", *path), text)
                 table.pop(path[0], None)
                 table[domain] = value
@@ -182,3 +233,14 @@ def _lift_keys_of_routes(document: Table, found: Findings) -> None:
                     text = f'"{key}" belongs to the route; write it above [{place(path)}]'
                     found.error((*path, key), text)
                     route.setdefault(key, table.pop(key))
+
+
+def _lower_matchers(document: Table, found: Findings) -> None:
+    """`exact = [...]` in a route is a key of its `match`."""
+    for name, route in _tables(document, "routes", "*"):
+        for key in [key for key in route if key in SHIPPED]:
+            found.error((*name, key), f"write match.{key} = ...")
+            match = route.setdefault("match", {})
+            if isinstance(match, dict):
+                match.setdefault(key, route[key])
+            del route[key]

@@ -12,21 +12,27 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from waypost.address import canonical_domain
-from waypost.config import not_yet
+from waypost.address import NotAnAddress, canonical_domain
 from waypost.config.problems import did_you_mean, show
 from waypost.reply import ReplyClass
-from waypost.route import NextHop
+from waypost.route import NextHop, Tls, TlsPolicy
 
 SMTP_PORT = 25
+SMTPS_PORT = 465
+"""Of submission in TLS from the start (RFC 8314 section 3.3)."""
 # struct sockaddr_un, unix(7): 108 bytes with the closing NUL.
 _SOCKET_PATH_BYTES = 107
 _HOST_AND_PORT = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/@]+))(?::(?P<port>\d+))?\Z"
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/@]+))(?::(?P<port>\d{1,9}))?\Z"
 )
 _URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<rest>[^/]*)/?\Z")
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z")
-_NAME = re.compile(r"[a-z0-9-]{1,63}\Z")
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?\Z", re.ASCII)
+_LONGEST = 366 * 86400
+_UNITS = (86400, 3600, 60, 1)
+FAILING_REPLY_CLASSES = tuple(each.value for each in ReplyClass if each is not ReplyClass.ACCEPTED)
+"""The reply classes that a leg can wait for."""
+NAME = r"[a-z0-9-]{1,63}"
+_NAME = re.compile(rf"{NAME}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +83,76 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"a port is a number from 1 to 65535, {port} is not")
+    if match["name"] == "*":
+        raise ValueError('"*" is no address; any address is "0.0.0.0", or "[::]"')
     if match["v6"]:
         return str(ipaddress.IPv6Address(match["v6"])), port
     return canonical_domain(match["name"]), port
 
 
+def domain(text: str) -> str:
+    """Read a domain, or an address literal; canonical. Raises ValueError."""
+    try:
+        canonical = canonical_domain(text)
+    except NotAnAddress as error:
+        raise ValueError(f"{error}{_domain_hint(text)}") from None
+    check_no_ip_address(canonical)
+    return canonical
+
+
+def check_no_ip_address(domain: str) -> None:
+    """Raises ValueError for an IP address without the brackets of a literal (RFC 5321 section
+    4.1.3): no domain has such a name, since no top-level domain is a number.
+    """
+    if domain.rpartition(".")[2].isdecimal():
+        raise ValueError(f'"{domain}" is an IP address; in place of a domain it is "[{domain}]"')
+
+
+def _domain_hint(text: str) -> str:
+    if re.search(r"\.\S*[,;\s]\s*\S+\.", text):
+        return "; each domain has quotes of its own"
+    return '; write what stands behind the "@"' if "@" in text else ""
+
+
 def next_hop(text: str) -> NextHop:
-    """Read `smtp://host:port`; the port is 25 when it is left out. Raises ValueError."""
+    """Read `smtp://host:port` or, with TLS from the start, `smtps://host:port`; the port is 25 or
+    465 when it is left out. Raises ValueError.
+    """
     match = _URL.match(text)
     scheme = match["scheme"] if match else ""
-    if scheme == "smtps":
-        raise ValueError(not_yet.SMTPS)
-    if not match or scheme != "smtp":
+    if not match or scheme not in ("smtp", "smtps"):
         raise ValueError(f'{show(text)}: a next hop is written "smtp://host:port"')
     host, port = _host_and_port(match["rest"])
+    if scheme == "smtps":
+        return NextHop(host, port or SMTPS_PORT, tls=Tls(TlsPolicy.REQUIRE, from_the_start=True))
     return NextHop(host, port or SMTP_PORT)
 
 
 def duration(value: object) -> float:
     """Read `"15m"`, `"1h30m"` or a whole number of seconds; in seconds. Raises ValueError."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return float(value)
     match = _DURATION.match(value) if isinstance(value, str) and value else None
-    if not match:
+    if match:
+        counts = [int(count or 0) for count in match.groups()]
+        seconds = sum(count * unit for count, unit in zip(counts, _UNITS, strict=True))
+    elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        seconds = value
+    else:
         raise ValueError(
             f'{show(value)} is no duration; write "90s", "15m" or "1h30m", or a number of seconds'
         )
-    return float(
-        sum(
-            int(count or 0) * unit
-            for count, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True)
-        )
-    )
+    if seconds > _LONGEST:
+        raise ValueError(f"{show(value)} is longer than a year")
+    return float(seconds)
+
+
+def duration_text(seconds: float) -> str:
+    """`seconds` (whole ones) as `duration` reads them: `"1h30m"`."""
+    text = ""
+    left = int(seconds)
+    for unit, letter in zip(_UNITS, "dhms", strict=True):
+        count, left = divmod(left, unit)
+        text += f"{count}{letter}" if count else ""
+    return text or "0s"
 
 
 def deadline(value: object) -> float:
@@ -121,11 +165,18 @@ def deadline(value: object) -> float:
     return seconds
 
 
-def state_directory(text: str) -> Path:
+def absolute_path(text: str) -> Path:
     """Read an absolute path. Raises ValueError."""
     if not text.startswith("/"):
         raise ValueError(f"an absolute path is wanted here, {show(text)} is none")
     return Path(text)
+
+
+def username(text: str) -> str:
+    """Read the name to log in by. Raises ValueError."""
+    if not text or not text.isprintable():
+        raise ValueError(f"{show(text)} is no user name")
+    return text
 
 
 def delimiter(text: str) -> str:
@@ -156,8 +207,8 @@ def name(text: str) -> str:
 
 def failing_reply_class(text: str) -> str:
     """Read a reply class that a leg can wait for. Raises ValueError."""
-    known = [each.value for each in ReplyClass if each is not ReplyClass.ACCEPTED]
-    if text not in known:
-        suggestion = did_you_mean(text, known) or f"; there are {', '.join(known)}"
+    if text not in FAILING_REPLY_CLASSES:
+        there_are = f"; there are {', '.join(FAILING_REPLY_CLASSES)}"
+        suggestion = did_you_mean(text, FAILING_REPLY_CLASSES) or there_are
         raise ValueError(f'no reply class "{text}"{suggestion}')
     return text

@@ -5,6 +5,7 @@ says whose mail it is, `ledger` holds what is known of a message while it is bei
 `walk` goes along the legs of one recipient.
 """
 
+from waypost.delivery.circuits import Circuits
 from waypost.delivery.service import Delivery, Envelope, Working
 
-__all__ = ["Delivery", "Envelope", "Working"]
+__all__ = ["Circuits", "Delivery", "Envelope", "Working"]

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 
 from waypost import status
-from waypost.address import ID_LENGTH, Address, NotAnAddress, RouteAddresses
+from waypost.address import ID_LENGTH, Address, NotAnAddress, RouteAddresses, domain_behind
 from waypost.reply import Reply
 from waypost.resolver import Resolver, Routed, Unknown
 
@@ -37,7 +37,9 @@ async def admit(text: str, resolver: Resolver, route_addresses: RouteAddresses) 
     try:
         address = Address.parse(text)
     except NotAnAddress:
-        return status.NOT_FOR_YOU
+        domain = resolver.domains.find(domain_behind(text))
+        refuses = domain is not None and domain.unmatched == "reject"
+        return status.BAD_SYNTAX if refuses else status.NOT_FOR_YOU
     opened = route_addresses.read(address)
     if opened is None:
         return await _without_id(address, resolver)

@@ -3,7 +3,8 @@
 Owns the attempts for one message, read from the journal once and kept in step with it, and the
 locks that keep attempts at one mailbox from overlapping, whichever recipients they serve.
 
-Promises: an attempt is known to every walk as soon as it is on disk, and not before.
+Promises: an attempt is known to every walk of this message at once; `record` has it on disk when it
+returns, unless told that nobody needs to wait for that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from waypost.journal import Journal
+from waypost.journal import Identity, Journal, Offer
 from waypost.outcome import Attempt
 from waypost.plan import History
 
@@ -21,14 +22,14 @@ from waypost.plan import History
 class Ledger:
     """The attempts for one message. Get it from `Ledgers.open`."""
 
-    def __init__(self, message_id: str, fingerprint: str, journal: Journal) -> None:
-        self.id = message_id
-        self._fingerprint = fingerprint
+    def __init__(self, identity: Identity, journal: Journal) -> None:
+        self.id = identity.id
+        self.users = 0
+        self._identity = identity
         self._journal = journal
         self._attempts: list[Attempt] = []
-        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._loaded: asyncio.Task[None] | None = None
-        self.users = 0
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def load(self) -> None:
         """Read the journal, once. Raises JournalTrouble."""
@@ -37,7 +38,7 @@ class Ledger:
         await asyncio.shield(self._loaded)
 
     async def _load(self) -> None:
-        self._attempts = await self._journal.load(self.id, self._fingerprint)
+        self._attempts = await self._journal.load(self._identity)
 
     @property
     def length(self) -> int:
@@ -52,10 +53,12 @@ class Ledger:
         """Held during an attempt at the mailbox with this key."""
         return self._locks[destination]
 
-    async def record(self, attempt: Attempt) -> None:
-        """Put an attempt on disk, then make it known. Raises JournalTrouble."""
-        await self._journal.record(self.id, self._fingerprint, attempt)
+    async def record(self, attempt: Attempt, *, wait: bool) -> None:
+        """Make an attempt known and put it on disk. Raises JournalTrouble if it is to `wait`."""
         self._attempts.append(attempt)
+        written = self._journal.record(self._identity, attempt)
+        if wait:
+            await asyncio.shield(written)
 
 
 class Ledgers:
@@ -63,15 +66,16 @@ class Ledgers:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._open: dict[tuple[str, str], Ledger] = {}
+        self._open: dict[Identity, Ledger] = {}
 
     @asynccontextmanager
-    async def open(self, message_id: str, fingerprint: str) -> AsyncIterator[Ledger]:
+    async def open(self, offer: Offer) -> AsyncIterator[Ledger]:
         """The ledger of a message, shared by all that use it at the time. Raises JournalTrouble."""
-        key = (message_id, fingerprint)
-        ledger = self._open.get(key)
+        identity = await self._journal.identify(offer)
+        # Opened before it is read: an attempt recorded meanwhile is in it, or was written earlier.
+        ledger = self._open.get(identity)
         if ledger is None:
-            ledger = self._open[key] = Ledger(message_id, fingerprint, self._journal)
+            ledger = self._open[identity] = Ledger(identity, self._journal)
         ledger.users += 1
         try:
             await ledger.load()
@@ -79,4 +83,4 @@ class Ledgers:
         finally:
             ledger.users -= 1
             if ledger.users == 0:
-                del self._open[key]
+                del self._open[identity]

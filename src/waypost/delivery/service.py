@@ -19,10 +19,11 @@ from waypost import status, trace
 from waypost.address import RouteAddresses
 from waypost.connections import Connections
 from waypost.delivery.admission import Admitted, admit
+from waypost.delivery.circuits import Circuits
 from waypost.delivery.ledger import Ledgers
 from waypost.delivery.walk import Message, Walk
 from waypost.events import Event, Finished
-from waypost.journal import Journal
+from waypost.journal import Journal, Offer
 from waypost.outcome import Stage, judge
 from waypost.reply import Reply
 from waypost.resolver import Resolver, Routed
@@ -63,14 +64,16 @@ class Delivery:
         *,
         working: Callable[[], Working],
         journal: Journal,
+        circuits: Circuits,
         observe: Callable[[Event], None],
         clock: Callable[[], float],
     ) -> None:
         self._working = working
         self._ledgers = Ledgers(journal)
+        self._circuits = circuits
         self._observe = observe
         self._clock = clock
-        self._tries: dict[tuple[str, str, str], asyncio.Task[Reply]] = {}
+        self._tries: dict[Offer, asyncio.Task[Reply]] = {}
 
     async def check(self, recipient: str) -> Reply | None:
         """What Postfix is told when it names `recipient`; None: go on."""
@@ -87,15 +90,13 @@ class Delivery:
         if isinstance(admitted, Reply):
             return admitted
         found = trace.read(content)
-        message_id = admitted.message_id(envelope.queue_id)
-        fingerprint = found.fingerprint(envelope.sender, with_received=admitted.id is None)
-        key = (message_id, fingerprint, admitted.routed.recipient.key)
-        running = self._tries.get(key)
+        offer = _offer(envelope, admitted, found)
+        running = self._tries.get(offer)
         if running is None:
-            offered = _Offered(envelope, content, found, admitted.routed, message_id, fingerprint)
+            offered = _Offered(envelope, content, found, admitted.routed, offer)
             running = asyncio.create_task(self._try(offered, working))
-            self._tries[key] = running
-            running.add_done_callback(lambda _: self._tries.pop(key))
+            self._tries[offer] = running
+            running.add_done_callback(lambda _: self._tries.pop(offer))
         return await asyncio.shield(running)
 
     async def drain(self) -> None:
@@ -114,18 +115,21 @@ class Delivery:
         try:
             reply = _loop(offered) or await self._walk(offered, working)
         except Exception:
-            _log.exception("delivery_failed", id=offered.id, queue_id=offered.envelope.queue_id)
+            _log.exception(
+                "delivery_failed", id=offered.offer.id, queue_id=offered.envelope.queue_id
+            )
             reply = status.TROUBLE
         self._tell(offered, reply)
         return reply
 
     async def _walk(self, offered: _Offered, working: Working) -> Reply:
-        async with self._ledgers.open(offered.id, offered.fingerprint) as ledger:
+        async with self._ledgers.open(offered.offer) as ledger:
             walk = Walk(
                 routed=offered.routed,
                 message=offered.message(working.host, self._clock()),
                 ledger=ledger,
                 connections=working.connections,
+                circuits=self._circuits,
                 clock=self._clock,
                 observe=self._observe,
                 queue_id=offered.envelope.queue_id,
@@ -137,14 +141,14 @@ class Delivery:
         recipient, route = offered.routed.recipient, offered.routed.match.route.name
         _log.info(
             "recipient_finished",
-            id=offered.id,
+            id=offered.offer.id,
             queue_id=offered.envelope.queue_id,
             recipient=recipient.key,
             route=route,
             reply=str(reply),
         )
         outcome = judge(Stage.DOT, reply)
-        self._observe(Finished(self._clock(), offered.id, recipient.address, route, outcome))
+        self._observe(Finished(self._clock(), offered.offer.id, recipient.address, route, outcome))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +159,11 @@ class _Offered:
     content: bytes
     trace: trace.Trace
     routed: Routed
-    id: str
-    fingerprint: str
+    offer: Offer
 
     def message(self, host: str, at: float) -> Message:
         """The message with our headers on top."""
-        headers = trace.on_top(self.routed.recipient.address, self.id, host, at)
+        headers = trace.on_top(self.routed.recipient.address, self.offer.id, host, at)
         return Message(
             self.envelope.sender,
             headers + self.content,
@@ -168,6 +171,19 @@ class _Offered:
             or (self.envelope.smtputf8 and self.trace.eight_bit_header),
             eight_bit=self.trace.eight_bit,
         )
+
+
+def _offer(envelope: Envelope, admitted: Admitted, found: trace.Trace) -> Offer:
+    entry = found.fingerprint(envelope.sender, with_entry=True)
+    bound = admitted.id is not None
+    return Offer(
+        queue_id=envelope.queue_id,
+        entry=entry,
+        recipient=admitted.routed.recipient.key,
+        id=admitted.message_id(envelope.queue_id),
+        # A queue id alone is used again; the milter's id is not, and survives a requeue.
+        fingerprint=found.fingerprint(envelope.sender, with_entry=False) if bound else entry,
+    )
 
 
 def _loop(offered: _Offered) -> Reply | None:

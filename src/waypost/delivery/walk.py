@@ -16,12 +16,15 @@ from dataclasses import dataclass
 import structlog
 
 from waypost.connections import Connections
+from waypost.delivery.circuits import Circuits
 from waypost.delivery.ledger import Ledger
 from waypost.events import Attempted, Event
 from waypost.outcome import Attempt, Deferred, Outcome, Sent
 from waypost.plan import Ask, Summary, leg_state, settle
+from waypost.reply import ReplyClass
 from waypost.resolver import Routed
 from waypost.route import Destination, Leg
+from waypost.slots import NoRoom
 from waypost.smtp_client import Mail
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -50,6 +53,7 @@ class Walk:
     message: Message
     ledger: Ledger
     connections: Connections
+    circuits: Circuits
     clock: Callable[[], float]
     observe: Callable[[Event], None]
     queue_id: str
@@ -75,10 +79,14 @@ class Walk:
 
     async def _walk(self, leg: Leg, start: int) -> None:
         while (destination := self._next(leg, start)) is not None:
-            async with self.ledger.lock(destination.to.key):
-                # While we waited, another leg or recipient may have settled it.
-                if self._next(leg, start) == destination:
-                    await self._attempt(leg, destination)
+            # One mailbox is asked by one leg at a time, and copies for one next hop go one after
+            # another: on one connection, and not all at once into its limits.
+            async with (
+                self.ledger.lock(destination.to.key),
+                self.ledger.lock(destination.next_hop.name),
+            ):
+                if not await self._ask(leg, destination, start):
+                    return
 
     def _next(self, leg: Leg, start: int) -> Destination | None:
         if asyncio.get_running_loop().time() >= self.until:
@@ -89,13 +97,48 @@ class Walk:
             self.routed.match.route,
             self.ledger.history(start),
             self.clock(),
+            self.circuits.may_be_asked,
         )
         return state.destination if isinstance(state, Ask) else None
 
-    async def _attempt(self, leg: Leg, destination: Destination) -> None:
+    async def _ask(self, leg: Leg, destination: Destination, start: int) -> bool:
+        """Make the attempt if it is still to be made; False when nobody may be asked any more in
+        this try: the next hop has no room, or the deadline has come.
+        """
+        if not await self._keep_apart(destination.next_hop.name, start):
+            return False
+        try:
+            async with self.connections.slot(destination.next_hop, until=self.until) as slot:
+                # While we waited, another leg or recipient may have settled it, or the circuit
+                # opened.
+                if self._next(leg, start) == destination:
+                    slot.ends_with(await self._attempt(leg, destination))
+        except NoRoom:
+            _log.info("no_room", id=self.ledger.id, next_hop=destination.next_hop.name)
+            return False
+        except TimeoutError:
+            return False
+        return True
+
+    async def _keep_apart(self, next_hop: str, start: int) -> bool:
+        """Wait as long as this next hop wants copies of one message apart; False if that is beyond
+        the deadline.
+        """
+        made = [each.at for each in self.ledger.history(start).all if each.next_hop == next_hop]
+        wait = max(made, default=0.0) + self.circuits.apart(next_hop) - self.clock()
+        if wait > 0:
+            if asyncio.get_running_loop().time() + wait >= self.until:
+                return False
+            await asyncio.sleep(wait)
+        return True
+
+    async def _attempt(self, leg: Leg, destination: Destination) -> Outcome:
+        next_hop = destination.next_hop.name
+        self.circuits.asked(next_hop)
         outcome = await self.connections.attempt(
             destination.next_hop, self.message.mail_to(destination), until=self.until
         )
+        self.circuits.answered(next_hop, outcome)
         attempt = Attempt(
             self.routed.recipient.key,
             leg.name,
@@ -105,17 +148,25 @@ class Walk:
             outcome,
         )
         self._tell(attempt)
-        await self.ledger.record(attempt)
+        # The only leg is sent, so this try ends with 2xx and nothing is asked again: the disk may
+        # follow a moment later.
+        ends_the_matter = len(self.routed.legs) == 1 and isinstance(outcome, Sent)
+        await self.ledger.record(attempt, wait=not ends_the_matter)
         self.observe(Attempted(self.ledger.id, self.routed.match.route.name, attempt))
+        return outcome
 
     def _tell(self, attempt: Attempt) -> None:
         outcome = attempt.outcome
         fields: dict[str, str | bool] = {"outcome": _name(outcome), "reply": str(outcome.reply)}
+        tell = _log.info
         if not isinstance(outcome, Sent):
             fields |= {"stage": outcome.stage, "reply_class": outcome.reply_class}
+            if outcome.reply_class is ReplyClass.MISCONFIGURED:
+                # Loud: no retry mends it, only the operator.
+                tell = _log.error
         if isinstance(outcome, Deferred) and outcome.ambiguous:
             fields["ambiguous"] = True
-        _log.info(
+        tell(
             "attempt",
             id=self.ledger.id,
             queue_id=self.queue_id,

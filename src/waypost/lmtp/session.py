@@ -13,9 +13,16 @@ from typing import Final
 import structlog
 
 from waypost.delivery import Delivery, Envelope
+from waypost.lmtp.room import Room, Share
 from waypost.lmtp.wire import Command, Gone, Input, NotSyntax, is_utf8, written
 from waypost.reply import Reply
-from waypost.status import STOPPING, TROUBLE
+from waypost.status import NO_ROOM, STOPPING, TOO_LARGE, TOO_MANY_RECIPIENTS, TROUBLE
+
+MAX_RECIPIENTS: Final = 1000
+"""Of one transaction. RFC 5321 section 4.5.3.1.8 asks for 100, and Postfix hands over 50 at a time
+(postconf(5), default_destination_recipient_limit)."""
+_IN_A_ROW: Final = 100
+"""Commands that are answered before other clients have their turn."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -25,7 +32,6 @@ _EXTENSIONS: Final = (
     "PIPELINING",
     "8BITMIME",
     "SMTPUTF8",
-    "SIZE",  # the limit is Postfix's (message_size_limit)
     "ENHANCEDSTATUSCODES",
     f"XFORWARD {' '.join(sorted(_ATTRIBUTES))}",
 )
@@ -81,12 +87,14 @@ class Session:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         delivery: Delivery,
+        room: Room,
         hostname: str,
         idle_seconds: float,
     ) -> None:
         self._input = Input(reader, idle_seconds)
         self._writer = writer
         self._delivery = delivery
+        self._room = room
         self._hostname = hostname
         self._idle_seconds = idle_seconds
         self._listening = False
@@ -129,7 +137,11 @@ class Session:
     async def _converse(self) -> None:
         if not self._leaving:
             await self._say(Reply(220, None, f"{self._hostname} LMTP Waypost"))
+        obeyed = 0
         while not (self._leaving or self._writer.is_closing()):
+            obeyed += 1
+            if obeyed % _IN_A_ROW == 0:
+                await asyncio.sleep(0)
             self._listening = True
             line = await self._input.line()
             self._listening = False
@@ -179,7 +191,8 @@ class Session:
             raise _Refused(_BAD_ARGUMENT)
         self._greeted = True
         self._forget()
-        return Reply(250, None, "\n".join((self._hostname, *_EXTENSIONS)))
+        size = f"SIZE {self._room.largest}"
+        return Reply(250, None, "\n".join((self._hostname, size, *_EXTENSIONS)))
 
     def _xforward(self, command: Command) -> Reply:
         if not self._greeted or self._envelope:
@@ -200,8 +213,18 @@ class Session:
             raise _Refused(_BAD_SENDER)
         for parameter in parameters:
             _check_parameter(parameter)
+            self._check_size(parameter)
         self._envelope = Envelope(sender, queue_id, "SMTPUTF8" in parameters)
         return _SENDER_OK
+
+    def _check_size(self, parameter: str) -> None:
+        """Raise _Refused for a message that would not be taken (RFC 1870 section 6.1)."""
+        name, _, value = parameter.partition("=")
+        if name == "SIZE":
+            if int(value) > self._room.largest:
+                raise _Refused(TOO_LARGE)
+            if int(value) > self._room.free:
+                raise _Refused(NO_ROOM)
 
     async def _rcpt(self, command: Command) -> Reply:
         if not self._envelope:
@@ -209,6 +232,8 @@ class Session:
         recipient, parameters = command.path("TO")
         if parameters:  # they belong to DSN, which is not offered
             raise _Refused(_BAD_PARAMETER)
+        if len(self._recipients) >= MAX_RECIPIENTS:
+            raise _Refused(TOO_MANY_RECIPIENTS)
         refusal = await self._delivery.check(recipient)
         if refusal is None:
             self._recipients.append(recipient)
@@ -223,21 +248,30 @@ class Session:
             await self._say(_BAD_ARGUMENT)
             return
         await self._say(_GO_ON)
-        content = await self._input.content()
-        self._forget()
-        deliveries = [
-            asyncio.create_task(self._deliver(envelope, recipient, content))
-            for recipient in recipients
-        ]
-        for delivery in deliveries:
-            await self._say(await delivery)
+        with Share(self._room) as share:
+            content = await self._input.content(share.grow_to)
+            self._forget()
+            if content.octets is None:
+                refusal = TOO_LARGE if content.length > self._room.largest else NO_ROOM
+                for _ in recipients:
+                    await self._say(refusal)
+                return
+            deliveries = [
+                asyncio.create_task(self._deliver(envelope, recipient, content.octets))
+                for recipient in recipients
+            ]
+            for delivery in deliveries:
+                await self._say(await delivery)
 
     async def _deliver(self, envelope: Envelope, recipient: str, content: bytes) -> Reply:
-        try:
-            return await self._delivery.deliver(envelope, recipient, content)
-        except Exception:
-            _log.exception("lmtp_trouble", queue_id=envelope.queue_id, recipient=recipient)
-            return TROUBLE
+        with Share(self._room) as share:
+            if not share.grow_to(len(content)):
+                return NO_ROOM
+            try:
+                return await self._delivery.deliver(envelope, recipient, content)
+            except Exception:
+                _log.exception("lmtp_trouble", queue_id=envelope.queue_id, recipient=recipient)
+                return TROUBLE
 
     def _log_trouble(self) -> None:
         queue_id = self._envelope.queue_id if self._envelope else self._queue_id

@@ -1,13 +1,15 @@
 """How LMTP is written: command lines, contents and replies.
 
-Promises: only CRLF.CRLF ends a content, and a content is kept octet by octet, whatever is in it; a
-line that is too long is skipped whole; a reply never breaks out of its line.
+Promises: only CRLF.CRLF ends a content, and a content is kept octet by octet, whatever is in it, or
+not at all; a line that is too long is skipped whole; a line and a content come to their end in
+time; a reply never breaks out of its line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +20,8 @@ MAX_COMMAND_OCTETS: Final = 4096
 MAX_REPLY_OCTETS: Final = 512
 """With CRLF: RFC 5321 section 4.5.3.1.5."""
 _READ_OCTETS: Final = 1 << 18
+_END_OCTETS: Final = 4
+"""The end of a content may have begun in that many octets."""
 
 _COMMAND = re.compile(rb"([A-Za-z]+)(?: ([^\x00-\x1f\x7f]*))?\Z")
 # Within quotes ">" is part of the address (RFC 5321 section 4.1.2).
@@ -86,16 +90,32 @@ def is_utf8(text: str) -> bool:
     return not any("\udc80" <= char <= "\udcff" for char in text)
 
 
-class Input:
-    """What a client sends. `idle_seconds` is how long it may be silent."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message as it came."""
 
-    def __init__(self, reader: asyncio.StreamReader, idle_seconds: float) -> None:
+    octets: bytes | None
+    """None when it might not be kept."""
+    length: int
+    """On the wire."""
+
+
+class Input:
+    """What a client sends. `seconds` is how long it may take for a line, and for a content: the
+    client is on this host, so that a slow one is none that works.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, seconds: float) -> None:
         self._reader = reader
-        self._idle_seconds = idle_seconds
+        self._seconds = seconds
         self._buffer = bytearray()
 
     async def line(self) -> bytes | None:
         """A line without its CRLF; None for one that is too long. Raises Gone, TimeoutError."""
+        async with asyncio.timeout(self._seconds):
+            return await self._line()
+
+    async def _line(self) -> bytes | None:
         too_long = False
         while (end := self._buffer.find(b"\r\n")) < 0:
             if len(self._buffer) >= MAX_COMMAND_OCTETS:
@@ -106,25 +126,37 @@ class Input:
         del self._buffer[: end + 2]
         return None if too_long or end + 2 > MAX_COMMAND_OCTETS else line
 
-    async def content(self) -> bytes:
+    async def content(self, grow_to: Callable[[int], bool]) -> Content:
         """All up to the final dot, dot-stuffing undone (RFC 5321 section 4.5.2).
 
-        Raises Gone, TimeoutError.
+        `grow_to` is asked, with the octets so far, whether they may be kept. When it says no, the
+        rest is read and thrown away. Raises Gone, TimeoutError.
         """
+        async with asyncio.timeout(self._seconds):
+            return await self._content(grow_to)
+
+    async def _content(self, grow_to: Callable[[int], bool]) -> Content:
         received = self._buffer
         received[:0] = b"\r\n"  # a dot on the first line is like any other then
-        searched = 0
+        thrown_away = searched = 0
+        kept = grow_to(len(received))
         while (end := received.find(b"\r\n.\r\n", searched)) < 0:
-            searched = max(0, len(received) - 4)
+            kept = kept and grow_to(len(received))
+            if not kept:
+                thrown_away += max(0, len(received) - _END_OCTETS)
+                del received[:-_END_OCTETS]
+            searched = max(0, len(received) - _END_OCTETS)
             await self._more()
+        kept = kept and grow_to(end)
         self._buffer = received[end + 5 :]
+        if not kept:
+            return Content(None, thrown_away + end)
         del received[end + 2 :]
         received = received.replace(b"\r\n.", b"\r\n")
-        return bytes(memoryview(received)[2:])
+        return Content(bytes(memoryview(received)[2:]), end)
 
     async def _more(self) -> None:
-        async with asyncio.timeout(self._idle_seconds):
-            octets = await self._reader.read(_READ_OCTETS)
+        octets = await self._reader.read(_READ_OCTETS)
         if not octets:
             raise Gone
         self._buffer += octets

@@ -10,10 +10,12 @@ purepythonmilter, of which it uses the codec only. Use:
 
 Promises: an unknown recipient of ours is refused at RCPT, our own trouble is 4xx, other domains
 are left alone; at the end of a message its routed recipients are exchanged for route addresses,
-added first and deleted last. It belongs last in smtpd_milters: Postfix does not tell a milter that
+added first and deleted last; what an MTA makes us keep, and for how long, is bounded. It
+belongs last in smtpd_milters: Postfix does not tell a milter that
 a later one refused a recipient, and that recipient would be added all the same.
 """
 
 from waypost.milter.server import Milter
+from waypost.milter.session import Patience
 
-__all__ = ["Milter"]
+__all__ = ["Milter", "Patience"]

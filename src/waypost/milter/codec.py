@@ -20,8 +20,10 @@ from purepythonmilter.protocol.definitions import VERSION, MacroStage
 
 from waypost.reply import Reply
 
-MAX_PACKET: Final = 1 << 20
-"""Octets. Postfix's longest command is below 64 KB."""
+MAX_PACKET: Final = 1 << 17
+"""Octets. Postfix's longest packet is a chunk of the body, 64 KB, which is negotiated away."""
+_MAX_SHOWN: Final = 512
+"""Characters of a client's text that go to logs and observers. No address is as long."""
 _LENGTH: Final = 4
 
 NEGOTIATE: Final = commands.OptionsNegotiate.command_char
@@ -121,8 +123,13 @@ class RcptCommand:
 
     @property
     def shown(self) -> str:
-        """The address for events and logs: always text that can be encoded."""
-        return _bare(self.address).decode(errors="backslashreplace")
+        """The address for events and logs: always text that can be encoded, of bounded length."""
+        return _bare(self.address)[:_MAX_SHOWN].decode(errors="backslashreplace")
+
+    @property
+    def octets(self) -> int:
+        """How long it is."""
+        return len(self.address) + len(self.notify or b"") + len(self.orcpt or b"")
 
 
 def read_rcpt(data: bytes) -> RcptCommand:
@@ -153,7 +160,9 @@ def read_queue_id(data: bytes) -> str | None:
         raise BadPacket("a macro without a value")
     macros = dict(zip(names_and_values[::2], names_and_values[1::2], strict=True))
     queue_id = macros.get(b"i")
-    return None if queue_id is None else queue_id.decode("ascii", errors="backslashreplace")
+    if queue_id is None:
+        return None
+    return queue_id[:_MAX_SHOWN].decode("ascii", errors="backslashreplace")
 
 
 def _strings(data: bytes) -> list[bytes]:

@@ -3,26 +3,32 @@
 Owns the verdict on every recipient and the exchange of recipients for their route addresses at the
 end of the message. No I/O: payloads in, packets out; what it asks is given in `Services`.
 
-Promises: state of one message is gone at MAIL, ABORT and end of message; every recipient is added
-before any is deleted; trouble of ours is 4xx; a command that wants a reply gets exactly one.
+Promises: state of one message is gone at MAIL, ABORT and end of message, and is bounded; every
+recipient is added before any is deleted; trouble of ours is 4xx; a command that wants a reply gets
+exactly one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 
 from waypost import status
-from waypost.address import Address, NotAnAddress, RouteAddresses, canonical_domain
+from waypost.address import Address, NotAnAddress, RouteAddresses, domain_behind
 from waypost.events import Event, Resolved
 from waypost.milter import codec
 from waypost.reply import Reply
 from waypost.resolver import MatcherTrouble, NotOurs, Resolver, Routed, Untouched
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+MAX_KEPT: Final = 4 << 20
+"""Octets of RCPT commands that are kept for one message, each counted with EACH more. Several times
+what smtpd_recipient_limit allows, 1000 (postconf(5))."""
+EACH: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Conversation:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._routable: list[Routable] = []
+        self._kept = 0
         self._queue_id: str | None = None
         self.in_message = False
         """Whether a message has begun (MAIL) and not ended."""
@@ -87,13 +94,14 @@ class Conversation:
 
     def _forget(self) -> None:
         self._routable.clear()
+        self._kept = 0
         self._queue_id = None
         self.in_message = False
 
     async def _rcpt(self, data: bytes) -> bytes:
         command = codec.read_rcpt(data)
         try:
-            verdict = await self._judge(command)
+            verdict = self._keep(await self._judge(command))
             packet = codec.refuse(verdict.refusal) if verdict.refusal else codec.CONTINUE
         except Exception as error:
             # Whatever it is, it is ours and not the sender's (invariant 3).
@@ -101,8 +109,6 @@ class Conversation:
             log.exception("milter_trouble", at="rcpt", recipient=command.shown, matcher=matcher)
             verdict = Verdict("trouble")
             packet = codec.refuse(status.TROUBLE)
-        if verdict.routable:
-            self._routable.append(verdict.routable)
         log.debug(
             "milter_recipient", recipient=command.shown, verdict=verdict.name, route=verdict.route
         )
@@ -132,6 +138,18 @@ class Conversation:
         if refusal or route is None:
             return Verdict("unknown", refusal, route)
         return Verdict("routed", None, route, Routable(command, address, route))
+
+    def _keep(self, verdict: Verdict) -> Verdict:
+        """Keep a recipient for the end of the message, as long as there is room."""
+        if verdict.routable is None:
+            return verdict
+        size = verdict.routable.command.octets + EACH
+        if self._kept + size > MAX_KEPT:
+            # The client sends the message again for the others (RFC 5321 section 4.5.3.1.10).
+            return Verdict("trouble", status.TOO_MANY_RECIPIENTS)
+        self._kept += size
+        self._routable.append(verdict.routable)
+        return verdict
 
     def _end_of_message(self) -> bytes:
         try:
@@ -173,13 +191,13 @@ class Conversation:
 
 
 def _judge_unreadable(text: str, resolver: Resolver, route_addresses: RouteAddresses) -> Verdict:
-    """The verdict on what is no address: only the domain behind the last "@" can be told."""
-    try:
-        domain = canonical_domain(text.rpartition("@")[2])
-    except NotAnAddress:
-        return Verdict("not_ours")
-    if domain == route_addresses.domain:
+    """The verdict on what is no address."""
+    name = domain_behind(text)
+    if name == route_addresses.domain:
         return Verdict("unknown", status.NOT_FOR_YOU)
-    if resolver.domains.find(domain):
-        return Verdict("unknown", status.BAD_SYNTAX)
-    return Verdict("not_ours")
+    domain = resolver.domains.find(name)
+    if domain is None:
+        return Verdict("not_ours")
+    if domain.unmatched == "pass":  # Postfix may well have a mailbox of that name
+        return Verdict("untouched")
+    return Verdict("unknown", status.BAD_SYNTAX)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from waypost.address import RouteAddresses
 from waypost.events import Event
 from waypost.milter.conversation import Services
-from waypost.milter.session import Session
+from waypost.milter.session import Patience, Session
 from waypost.resolver import Resolver
 
 
@@ -25,19 +25,26 @@ class Milter:
         new_id: Callable[[], str],
         observe: Callable[[Event], None],
         clock: Callable[[], float],
+        patience: Patience | None = None,
     ) -> None:
         """`resolver` and `route_addresses` are asked for with every recipient, so that a reload
         takes effect at once; `observe` must neither raise nor wait; `clock` gives seconds since the
         epoch.
         """
         self._services = Services(resolver, route_addresses, new_id, observe, clock)
+        self._patience = patience or Patience()
         self._sessions: set[Session] = set()
         self._draining = False
         self._none_left = asyncio.Event()
 
     def protocol(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
-        return Session(self._services, made=self._made, lost=self._lost)
+        return Session(self._services, self._patience, made=self._made, lost=self._lost)
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
 
     async def drain(self, seconds: float) -> None:
         """Take no new message: close idle connections now, each other one at the end of its

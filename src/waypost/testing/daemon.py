@@ -15,7 +15,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,11 +29,13 @@ Event = Mapping[str, object]
 class Waypost:
     """The daemon; start it by `with` or `start()`."""
 
-    def __init__(self, config: str | Path, directory: Path) -> None:
+    def __init__(self, config: str | Path, directory: Path, *, through: Sequence[str] = ()) -> None:
         """`config` is the text of a waypost.toml, written to `directory`, or an existing file.
 
-        The log goes to `directory`, too.
+        The log goes to `directory`, too. `through` is a command that becomes the daemon, such as
+        prlimit(1) with its options.
         """
+        self._through = through
         self.config = directory / "waypost.toml" if isinstance(config, str) else config
         if isinstance(config, str):
             self.config.write_text(config)
@@ -61,7 +63,8 @@ class Waypost:
         RuntimeError with what it said.
         """
         before = len(self.events("ready"))
-        command = [sys.executable, "-m", "waypost.cli.main", "serve", "--config", str(self.config)]
+        serve = [sys.executable, "-m", "waypost.cli.main", "serve", "--config", str(self.config)]
+        command = [*self._through, *serve]
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -73,6 +76,12 @@ class Waypost:
             return len(self.events("ready")) > before
 
         wait_until(ready, lambda: f"waypost serve to be ready\n{self.log()}")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "not running"
+        return self._process.pid
 
     def stop(self) -> int | None:
         """Have it stop, and return its exit status; None when it was not running.

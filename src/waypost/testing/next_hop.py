@@ -5,8 +5,9 @@
         ...                                     # something delivers to gmail.url, then outlook.url
         [message] = outlook.wait_for(1)
 
-A stage is `greeting`, `dot` (the end of the message) or a verb in lower case: `ehlo`, `mail`,
-`rcpt`, `data`, `rset`, `quit`. An answer is a reply or one of `waypost.testing.misbehaviours`.
+A stage is `greeting`, `dot` (the end of the message) or a verb in lower case: `ehlo`, `starttls`,
+`auth`, `mail`, `rcpt`, `data`, `rset`, `quit`. An answer is a reply, the name of a misbehaviour
+(`"drop"`: all are in `waypost.testing.misbehaviours`), or one of your own.
 
 It runs on asyncio in a thread of its own; the methods of FakeNextHop are for other threads.
 Promises: without a script it behaves as RFC 5321 wants; bytes are kept as they came.
@@ -18,17 +19,21 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
 from waypost.testing.conversation import Answer, Conversation, HangUp, Message
+from waypost.testing.misbehaviours import named
 from waypost.testing.waiting import LONG, wait_until
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 """What is offered at EHLO unless told otherwise."""
+MECHANISMS: tuple[str, ...] = ("CRAM-MD5", "PLAIN", "LOGIN")
+"""What is offered for AUTH, by a next hop with logins, unless told otherwise."""
 _LONGEST_MESSAGE = 128 * 1024 * 1024
 
 T = TypeVar("T")
@@ -52,10 +57,27 @@ class _Rule:
 class FakeNextHop:
     """A next hop; start it by `with` or `start()`."""
 
-    def __init__(self, name: str = "next-hop", extensions: Sequence[str] = EXTENSIONS) -> None:
-        """`name` is what it calls itself. `extensions` may be set anew at any time."""
+    def __init__(
+        self,
+        name: str = "next-hop",
+        extensions: Sequence[str] = EXTENSIONS,
+        *,
+        tls: ssl.SSLContext | None = None,
+        tls_from_the_start: bool = False,
+        logins: Mapping[str, str] | None = None,
+    ) -> None:
+        """`name` is what it calls itself. `extensions` may be set anew at any time.
+
+        With `tls`, the context of a server, it offers STARTTLS, or speaks TLS from the start. With
+        `logins`, passwords by user name, it offers AUTH (in TLS, if there is `tls`) and takes no
+        mail without.
+        """
         self.name = name
         self.extensions = extensions
+        self.tls = tls
+        self.tls_from_the_start = tls_from_the_start
+        self.logins = logins or {}
+        self.mechanisms = MECHANISMS
         self.port = free_port()
         self.messages: list[Message] = []
         """What it took, oldest first."""
@@ -70,7 +92,7 @@ class FakeNextHop:
     @property
     def url(self) -> str:
         """Where it listens, as `next_hops` and `relays` want it."""
-        return f"smtp://127.0.0.1:{self.port}"
+        return f"smtp{'s' if self.tls_from_the_start else ''}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Begin to listen."""
@@ -109,10 +131,11 @@ class FakeNextHop:
         """Give `answer` at `stage`: the next `times` times, or always.
 
         With `recipient`, only for it (`rcpt`) or for messages that it is to get (`data`, `dot`).
-        Of several that apply, the first one given decides until its times are over.
+        Of several that apply, the first one given decides until its times are over. Raises
+        ValueError when `answer` is a text that is neither a reply nor a name.
         """
         folded = None if recipient is None else recipient.lower()
-        self._rules.append(_Rule(stage, answer, folded, times))
+        self._rules.append(_Rule(stage, named(answer), folded, times))
 
     def behave(self) -> None:
         """Forget the script: from now on everything is accepted."""
@@ -143,7 +166,11 @@ class FakeNextHop:
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
-            self._converse, "127.0.0.1", self.port, limit=_LONGEST_MESSAGE
+            self._converse,
+            "127.0.0.1",
+            self.port,
+            limit=_LONGEST_MESSAGE,
+            ssl=self.tls if self.tls_from_the_start else None,
         )
 
     async def _close(self) -> None:
@@ -158,7 +185,9 @@ class FakeNextHop:
         assert task is not None
         self._conversations.add(task)
         self.connections += 1
-        conversation = Conversation(self, self.connections, reader, writer)
+        conversation = Conversation(
+            self, self.connections, reader, writer, in_tls=self.tls_from_the_start
+        )
         # Cancelled by down(): for the client it is a closed connection like any other.
         with contextlib.suppress(HangUp, OSError, EOFError, asyncio.CancelledError):
             await conversation.run()
