@@ -13,6 +13,7 @@ Without being told it accepts everything. Every wait ends, after LONG, with an e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -101,7 +102,9 @@ class Client:
     async def close(self) -> None:
         """Go away."""
         self._writer.close()
-        await self._writer.wait_closed()
+        # A server that closed with something of ours unread has reset the connection.
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     async def line(self) -> str:
         """The next line of a reply; empty when the server has closed the connection."""
