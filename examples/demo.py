@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -216,6 +217,9 @@ def _keep(stage: Stage) -> None:
 
 def main() -> int:
     """Play every scene; the exit status."""
+    # A closed terminal or a kill leaves no more behind than Ctrl-C does.
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.default_int_handler)
     try:
         with _stage() as stage:
             print("A private Postfix, Waypost, and three mailbox providers on loopback.")

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from waypost.next_hop import HostFinder, Unreachable
 from waypost.outcome import Deferred, Outcome, Stage
@@ -27,6 +29,8 @@ MESSAGES = 100
 IDLE_SECONDS = 5.0
 """How long a connection is kept without work: receivers dislike idle ones (postconf(5),
 smtp_connection_cache_time_limit is 2 s)."""
+
+T = TypeVar("T")
 
 _Idle = tuple[Connection, asyncio.TimerHandle]
 
@@ -64,6 +68,10 @@ class Connections:
     def slot(self, next_hop: NextHop, *, until: float) -> AbstractAsyncContextManager[Slot]:
         """The right to one conversation (`Slots.take`); raises NoRoom and TimeoutError."""
         return self._slots.take(next_hop.name, until=until)
+
+    async def wait(self, next_hop: NextHop, what: Coroutine[object, object, T], until: float) -> T:
+        """Wait for `what` in the line of a next hop (`Slots.wait`); raises like `slot`."""
+        return await self._slots.wait(next_hop.name, what, until=until)
 
     async def attempt(self, next_hop: NextHop, mail: Mail, *, until: float) -> Outcome:
         """One attempt at one destination. `until` is the loop's time at which to give up, up to the

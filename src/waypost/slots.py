@@ -6,6 +6,8 @@ Owns the bounds per next hop and the fairness between next hops. Used by `waypos
         ...
         slot.ends_with(outcome)
 
+Who has to wait for something else before it may take a slot waits by `wait`, so that it counts.
+
 Promises: a next hop has at most `limit` conversations at once, fewer after it has complained, and
 who came first goes first; next hops that make no progress hold no more than `share` deliveries of
 all that Postfix has under way, so that mail for the others goes on.
@@ -16,9 +18,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from waypost.outcome import Deferred, Outcome, Sent
 from waypost.reply import ReplyClass, Scope
@@ -30,6 +33,8 @@ SHARE = 50
 master.cf let Postfix have under way."""
 SLOW_SECONDS = 10.0
 """A next hop makes no progress when no conversation with it has ended for so long."""
+
+T = TypeVar("T")
 
 _COMPLAINTS = frozenset({ReplyClass.THROTTLED, ReplyClass.UNAVAILABLE})
 
@@ -56,10 +61,12 @@ class _Line:
     """When a conversation last ended, or when there was none to wait for; by the clock."""
     talking: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    waiting_elsewhere: int = 0
+    """How many wait for something else before they may take a slot."""
 
     @property
     def held(self) -> int:
-        return self.talking + len(self.waiting)
+        return self.talking + len(self.waiting) + self.waiting_elsewhere
 
 
 class Slots:
@@ -82,24 +89,44 @@ class Slots:
     @asynccontextmanager
     async def take(self, next_hop: str, *, until: float) -> AsyncIterator[Slot]:
         """A slot, in its turn. Raises NoRoom, and TimeoutError at `until` (the loop's time)."""
-        line = self._line(next_hop)
-        await self._acquire(line, until)
-        slot = Slot()
-        try:
-            yield slot
-        finally:
-            self._release(line, slot.outcome)
-            if line.held == 0 and line.limit == self._limit:
-                self._lines.pop(next_hop, None)
+        with self._line(next_hop) as line:
+            await self._acquire(line, until)
+            slot = Slot()
+            try:
+                yield slot
+            finally:
+                self._release(line, slot.outcome)
 
-    def _line(self, next_hop: str) -> _Line:
+    async def wait(self, next_hop: str, what: Coroutine[object, object, T], *, until: float) -> T:
+        """Wait for `what` as one that waits for `next_hop`: it is held up by it all the same.
+
+        Raises NoRoom and TimeoutError like `take`; `what` is cancelled then.
+        """
+        task = asyncio.create_task(what)
+        with self._line(next_hop) as line:
+            line.waiting_elsewhere += 1
+            try:
+                self._refuse_beyond_share(line, 1)
+                await self._wait(line, task, until)
+            finally:
+                line.waiting_elsewhere -= 1
+                task.cancel()
+        return task.result()
+
+    @contextmanager
+    def _line(self, next_hop: str) -> Iterator[_Line]:
+        """The line of a next hop, forgotten when nobody is left in it."""
         now = self._clock()
         line = self._lines.get(next_hop)
         if line is None:
             line = self._lines[next_hop] = _Line(float(self._limit), now)
         if line.held == 0:
             line.progress = now
-        return line
+        try:
+            yield line
+        finally:
+            if line.held == 0 and line.limit == self._limit:
+                self._lines.pop(next_hop, None)
 
     async def _acquire(self, line: _Line, until: float) -> None:
         self._refuse_beyond_share(line, 0)
@@ -117,7 +144,7 @@ class Slots:
                 self._release(line, None)
             raise
 
-    async def _wait(self, line: _Line, turn: asyncio.Future[None], until: float) -> None:
+    async def _wait(self, line: _Line, turn: asyncio.Future[T], until: float) -> None:
         loop = asyncio.get_running_loop()
         while not turn.done():
             left = until - loop.time()

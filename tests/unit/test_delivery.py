@@ -18,6 +18,7 @@ from waypost.journal import Journal
 from waypost.next_hop import HostFinder
 from waypost.resolver import Domain, Domains, MatcherInUse, Resolver, RuleInUse
 from waypost.route import NextHop, NextHops, Route, Template
+from waypost.slots import Slots
 from waypost.testing.misbehaviours import Hang, take_then_hang_up
 from waypost.testing.next_hop import FakeNextHop
 
@@ -283,6 +284,13 @@ async def test_a_genuine_route_address_without_a_route_waits(bench: Bench) -> No
         assert (await bench.deliver(gone)).startswith("451 4.3.0")
 
 
+async def test_a_genuine_route_address_whose_route_makes_no_address_waits(bench: Bench) -> None:
+    long = f"{'x' * 60}@mydomain.net"
+    bench.routes[long] = route("long", ["catchall+{local}@gmail.com"])
+    assert (await bench.deliver(long)).startswith("451 4.3.0")
+    assert (await bench.deliver(long, message_id=None)).startswith("550 5.1.3")
+
+
 async def test_a_recipient_that_no_milter_saw_is_delivered_once(
     bench: Bench, gmail: FakeNextHop
 ) -> None:
@@ -373,6 +381,25 @@ async def test_copies_for_one_next_hop_go_one_after_another_on_one_connection(
     assert await bench.deliver(FAMILY) == "250 2.0.0 6 of 6 legs sent"
     assert gmail.connections == 1
     assert len(gmail.messages) == 6
+
+
+@pytest.mark.parametrize("destination", ["{local}@gmail.com", "me@gmail.com"])
+async def test_copies_for_a_silent_next_hop_hold_its_share_and_no_more(
+    bench: Bench, gmail: FakeNextHop, destination: str
+) -> None:
+    slots = Slots(share=3, slow_seconds=0.05)
+    bench.connections = Connections(HostFinder(), helo="mx.mydomain.net", slots=slots)
+    recipients = [f"user{number}@mydomain.net" for number in range(8)]
+    bench.routes = {each: route("everyone", [destination]) for each in recipients}
+    silent = Hang()
+    gmail.at("greeting", silent)
+    tries = [asyncio.create_task(bench.deliver(each)) for each in recipients]
+    async with asyncio.timeout(30):
+        while sum(each.done() for each in tries) < len(tries) - 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    silent.release()
+    replies = sorted(await asyncio.gather(*tries))
+    assert [reply.partition(" ")[0] for reply in replies] == ["250"] * 3 + ["451"] * 5
 
 
 async def test_the_milter_s_and_the_net_s_identity_are_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -179,6 +180,29 @@ async def test_an_attempt_that_could_not_be_written_is_written_before_any_other_
         other.execute("DROP TRIGGER full")
     assert await journal.load(await journal.identify(OFFER)) == [attempt()]
     await journal.close()
+
+
+async def test_a_try_that_begins_while_an_attempt_fails_to_be_written_knows_of_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await journal.identify(OFFER)
+    writing, go_on = threading.Event(), threading.Event()
+
+    def disk_full(*_: object) -> None:
+        writing.set()
+        go_on.wait(30)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("waypost.journal.journal._insert", disk_full)
+        written = journal.record(ME, attempt())
+        await asyncio.to_thread(writing.wait, 30)
+    trying = asyncio.create_task(journal.identify(OFFER))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await journal.load(await trying) == [attempt()]
+    with pytest.raises(JournalTrouble):
+        await written
 
 
 async def test_a_journal_that_cannot_be_written_is_trouble_before_any_attempt(

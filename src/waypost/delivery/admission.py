@@ -46,10 +46,10 @@ async def admit(text: str, resolver: Resolver, route_addresses: RouteAddresses) 
     if not opened.genuine:
         return await _without_id(opened.recipient, resolver)
     resolution = await resolver.resolve(opened.recipient)
-    if not isinstance(resolution, Routed):
+    if not isinstance(resolution, Routed) or not resolution.legs:
         # It had a route when it came in; an edit may bring it back (invariant 3).
         return status.NO_ROUTE_TODAY
-    return status.refusal(resolution) or Admitted(resolution, opened.id)
+    return Admitted(resolution, opened.id)
 
 
 async def _without_id(address: Address, resolver: Resolver) -> Admitted | Reply:

@@ -10,7 +10,8 @@ before the walk says anything about it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -23,7 +24,7 @@ from waypost.outcome import Attempt, Deferred, Outcome, Sent
 from waypost.plan import Ask, Summary, leg_state, settle
 from waypost.reply import ReplyClass
 from waypost.resolver import Routed
-from waypost.route import Destination, Leg
+from waypost.route import Destination, Leg, NextHop
 from waypost.slots import NoRoom
 from waypost.smtp_client import Mail
 
@@ -79,14 +80,14 @@ class Walk:
 
     async def _walk(self, leg: Leg, start: int) -> None:
         while (destination := self._next(leg, start)) is not None:
-            # One mailbox is asked by one leg at a time, and copies for one next hop go one after
-            # another: on one connection, and not all at once into its limits.
-            async with (
-                self.ledger.lock(destination.to.key),
-                self.ledger.lock(destination.next_hop.name),
-            ):
-                if not await self._ask(leg, destination, start):
-                    return
+            try:
+                async with self._turn(destination.next_hop):
+                    await self._ask(leg, destination, start)
+            except NoRoom:
+                _log.info("no_room", id=self.ledger.id, next_hop=destination.next_hop.name)
+                return
+            except TimeoutError:
+                return
 
     def _next(self, leg: Leg, start: int) -> Destination | None:
         if asyncio.get_running_loop().time() >= self.until:
@@ -101,36 +102,47 @@ class Walk:
         )
         return state.destination if isinstance(state, Ask) else None
 
-    async def _ask(self, leg: Leg, destination: Destination, start: int) -> bool:
-        """Make the attempt if it is still to be made; False when nobody may be asked any more in
-        this try: the next hop has no room, or the deadline has come.
+    @asynccontextmanager
+    async def _turn(self, next_hop: NextHop) -> AsyncIterator[None]:
+        """Copies for one next hop go one after another: on one connection, and not all at once into
+        its limits. Raises NoRoom and TimeoutError.
         """
-        if not await self._keep_apart(destination.next_hop.name, start):
-            return False
+        lock = self.ledger.lock(next_hop.name)
+        await self.connections.wait(next_hop, lock.acquire(), self.until)
         try:
-            async with self.connections.slot(destination.next_hop, until=self.until) as slot:
-                # While we waited, another leg or recipient may have settled it, or the circuit
-                # opened.
-                if self._next(leg, start) == destination:
-                    slot.ends_with(await self._attempt(leg, destination))
-        except NoRoom:
-            _log.info("no_room", id=self.ledger.id, next_hop=destination.next_hop.name)
-            return False
-        except TimeoutError:
-            return False
-        return True
+            yield
+        finally:
+            lock.release()
 
-    async def _keep_apart(self, next_hop: str, start: int) -> bool:
-        """Wait as long as this next hop wants copies of one message apart; False if that is beyond
-        the deadline.
+    async def _ask(self, leg: Leg, destination: Destination, start: int) -> None:
+        """Make the attempt if it is still to be made.
+
+        Raises NoRoom and TimeoutError when nobody may be asked any more in this try.
         """
-        made = [each.at for each in self.ledger.history(start).all if each.next_hop == next_hop]
-        wait = max(made, default=0.0) + self.circuits.apart(next_hop) - self.clock()
+        # While we wait, another leg or recipient may settle it, or the circuit open.
+        if self._next(leg, start) != destination:
+            return
+        await self._keep_apart(destination.next_hop, start)
+        # One mailbox is asked by one leg at a time, also by way of different next hops.
+        async with (
+            self.connections.slot(destination.next_hop, until=self.until) as slot,
+            self.ledger.lock(destination.to.key),
+        ):
+            if self._next(leg, start) == destination:
+                slot.ends_with(await self._attempt(leg, destination))
+
+    async def _keep_apart(self, next_hop: NextHop, start: int) -> None:
+        """Wait as long as this next hop wants copies of one message apart.
+
+        Raises NoRoom, and TimeoutError if that is beyond the deadline.
+        """
+        attempts = self.ledger.history(start).all
+        made = [each.at for each in attempts if each.next_hop == next_hop.name]
+        wait = max(made, default=0.0) + self.circuits.apart(next_hop.name) - self.clock()
         if wait > 0:
             if asyncio.get_running_loop().time() + wait >= self.until:
-                return False
-            await asyncio.sleep(wait)
-        return True
+                raise TimeoutError
+            await self.connections.wait(next_hop, asyncio.sleep(wait), self.until)
 
     async def _attempt(self, leg: Leg, destination: Destination) -> Outcome:
         next_hop = destination.next_hop.name

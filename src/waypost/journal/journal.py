@@ -71,9 +71,11 @@ class Journal:
         Raises JournalTrouble also when nothing can be written: what could not be recorded must not
         be attempted.
         """
-        await self._write_what_is_left()
         now = self._clock()
-        return await self._database.run(lambda each: _identify(each, offer, now), durable=False)
+        identity = await self._database.run(lambda each: _identify(each, offer, now), durable=False)
+        # Behind it, for what was recorded before may have failed only now.
+        await self._write_what_is_left()
+        return identity
 
     async def load(self, identity: Identity) -> list[Attempt]:
         """The attempts for a message, whichever recipients they served, oldest first.

@@ -36,7 +36,8 @@ _COMMAND = re.compile(
     rb"(?:EHLO mx|MAIL FROM:<|RCPT TO:<)[ -~]*|HELO [ -~]*|DATA|RSET|QUIT|STARTTLS|"
     + _SECRET.pattern
 )
-_GO_ON = re.compile(rb"3\d\d")  # by the first digit alone (RFC 5321 section 4.3.2)
+# By the first digit alone (RFC 5321 section 4.3.2), and of a reply whose lines differ by the last.
+_GO_ON = re.compile(rb"(?:[^\n]{3}-[^\n]*\n)*3\d\d")
 _make_context = cache(tls.make_context)  # takes longer than all else together
 _NO_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
 _NO_TLS.reason = "WRONG_VERSION_NUMBER"  # as OpenSSL's own have it
