@@ -99,6 +99,9 @@ class Connections:
                 timer.cancel()
                 self._hang_up(connection)
         await asyncio.gather(*self._closing)
+        # A transport that was aborted closes its socket in one of the loop's next turns.
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     def _line(self, next_hop: NextHop) -> _Line:
         if next_hop not in self._lines:
