@@ -7,8 +7,7 @@ What RCPT says, and what the transport then has to say (DESIGN, the route addres
 | RCPT                      | to the recipient as it is      | to a genuine route address of it    |
 |---------------------------|--------------------------------|-------------------------------------|
 | goes on, and exchanges it | goes on                        | goes on: it is what the milter made |
-| 550 5.1.3, no legal way   | the same                       | the same                            |
-| 550, for any other reason | the same                       | 451: it had a route when it came in |
+| 550                       | the same                       | 451: it had a route when it came in |
 | goes on, and leaves it    | 550 5.7.1: not the transport's | 451                                 |
 
 Of route addresses RCPT lets the genuine ones through and refuses all others with 550 5.7.1. The
@@ -99,11 +98,7 @@ def to_net(at_rcpt: AtRcpt) -> Reply | None:
 
 def to_genuine(at_rcpt: AtRcpt) -> Reply | None:
     """The last column."""
-    if at_rcpt.verdict == "exchanged":
-        return None
-    if at_rcpt.refusal == status.NO_LEGAL_DESTINATION:
-        return at_rcpt.refusal
-    return status.NO_ROUTE_TODAY
+    return None if at_rcpt.verdict == "exchanged" else status.NO_ROUTE_TODAY
 
 
 async def compare(doors: Doors, octets: bytes) -> str:
